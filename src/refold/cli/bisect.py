@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ASKING: Final = ("base_url", "model", "samples", "workers", "max_cost", "api")
 
 
-class InForce(NamedTuple):
+class Suspect(NamedTuple):
     """A prompt or version: what it is called, and the conversations that it was in force in."""
 
     name: str
@@ -153,15 +153,15 @@ def _over_events(url: str, stream: str, sought: Sought) -> int:
     return FINDING if event is None else FINE
 
 
-def _in_force(store: Store, over: str, among: dict[str, int | None] | None) -> list[InForce]:
+def _in_force(store: Store, over: str, among: dict[str, int | None] | None) -> list[Suspect]:
     """The prompts, or versions of agents, by when they were in force first."""
     from refold.readmodels.prompts import agent_versions, prompt_versions
 
     if over == "prompts":
         kept = prompt_versions(store)
-        those = [InForce(" ".join([one.hash[:12], *one.labels]), one.streams) for one in kept]
+        those = [Suspect(" ".join([one.hash[:12], *one.labels]), one.streams) for one in kept]
     else:
-        those = [InForce(name, streams) for name, streams in agent_versions(store).items()]
+        those = [Suspect(name, streams) for name, streams in agent_versions(store).items()]
     fit = [
         one._replace(streams=[s for s in one.streams if among is None or s in among])
         for one in those
@@ -172,10 +172,10 @@ def _in_force(store: Store, over: str, among: dict[str, int | None] | None) -> l
     return places
 
 
-def _over_places(store: Store, places: Sequence[InForce], sought: Sought) -> int:
+def _over_places(store: Store, places: Sequence[Suspect], sought: Sought) -> int:
     from refold.replay.bisection import shared_in
 
-    def looked(place: InForce) -> Shared:
+    def looked(place: Suspect) -> Shared:
         return shared_in(store, place.streams, sought.check, holds=sought.holds)
 
     return _told(places, looked, sought)
@@ -197,10 +197,10 @@ def _over_asked(
     from refold.replay.plan import answered_by
 
     candidate = endpoint.endpoint(base_url, api=api)
-    places = [InForce(f"prompt {n}", [*streams], text) for n, text in enumerate(prompts, 1)]
+    places = [Suspect(f"prompt {n}", [*streams], text) for n, text in enumerate(prompts, 1)]
     with opened(url, mode="write", destination=candidate.url) as store:
 
-        def looked(place: InForce) -> Shared:
+        def looked(place: Suspect) -> Shared:
             asked = Variant(prompt=place.prompt, model=model)
             asked = answered_by(store, asked, candidate.url)
             with output.progress(f"replay with {place.name}") as tell:
@@ -213,7 +213,7 @@ def _over_asked(
         return _told(places, looked, sought)
 
 
-def _told(places: Sequence[InForce], looked: Callable[[InForce], Shared], sought: Sought) -> int:
+def _told(places: Sequence[Suspect], looked: Callable[[Suspect], Shared], sought: Sought) -> int:
     """Halve the places, and tell which it was."""
     from refold.replay.bisection import bisect
 
@@ -231,7 +231,7 @@ def _told(places: Sequence[InForce], looked: Callable[[InForce], Shared], sought
 
 
 def _said(
-    places: Sequence[InForce], found: Bisected, seen: dict[int, Shared], sought: Sought
+    places: Sequence[Suspect], found: Bisected, seen: dict[int, Shared], sought: Sought
 ) -> dict[str, Any]:
     def named(place: int) -> str | None:
         return places[place].name if 0 <= place < len(places) else None
@@ -245,7 +245,7 @@ def _said(
     }
 
 
-def _lines(places: Sequence[InForce], found: Bisected, sought: Sought) -> Iterator[str]:
+def _lines(places: Sequence[Suspect], found: Bisected, sought: Sought) -> Iterator[str]:
     if found.first is None:
         yield f"{clean(str(sought))} of less than {sought.share:g} with the last that can be told"
         return
