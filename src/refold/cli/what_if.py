@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,10 +17,6 @@ from refold.cli.text import clean, counted
 if TYPE_CHECKING:
     from refold import Recorded
     from refold.conversation.what_if import WhatIf
-
-GUARDS: Final = "refold.guards"
-"""Entry points: functions of what happened and of a branch (both a history) that give what cannot
-have happened on the branch, though it did, each as the event and why."""
 
 
 @command("what-if")
@@ -77,12 +72,11 @@ def what_if_command(
 
 def _impossible(found: WhatIf) -> Iterator[tuple[Recorded, str]]:
     """What cannot have happened then: by the wallet, and by the guards of installed packages."""
-    from refold.ledger.hindsight import impossible
+    from refold.ledger.hindsight import by_guards, impossible
 
     for one in impossible(found.before, found.after):
         yield one.event, str(one.rejection)
-    for point in entry_points(group=GUARDS):
-        yield from point.load()(found.before, found.after)
+    yield from by_guards(found.before, found.after)
 
 
 def _lines(

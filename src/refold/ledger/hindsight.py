@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from importlib.metadata import entry_points
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from msgspec.structs import asdict, astuple
@@ -33,6 +34,9 @@ from refold.ports import Appended
 S = TypeVar("S")
 ByClock = Literal["occurred", "recorded"]
 Wallet = Decider[WalletState, Any]
+GUARDS: Final = "refold.guards"
+"""Entry points: functions of what happened and of a branch (both a history) that give what cannot
+have happened on the branch, though it did, each as the event and why."""
 
 
 def balances_at(
@@ -160,6 +164,12 @@ def impossible(
         refuse_unless(isinstance(given, History), "a branch of a stream", history=given)
     anyway = {each.event.id for each in _refusals(happened, decider)}
     return tuple(_refusals(branch, decider, taken=anyway))
+
+
+def by_guards(happened: History, branch: History) -> Iterator[tuple[Recorded, str]]:
+    """What cannot have happened on a branch by the guards of installed packages, and why."""
+    for point in entry_points(group=GUARDS):
+        yield from point.load()(happened, branch)
 
 
 def _refusals(

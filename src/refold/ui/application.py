@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from refold import Store
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
-from refold.ui import conversation, conversations, event, live, projections
+from refold.ui import conversation, conversations, event, live, money, projections
 from refold.ui.guard import Guard
 from refold.ui.pages import ASSETS, asset
 from refold.ui.visit import Visit, rendered
@@ -24,6 +24,7 @@ SCREENS: Final[dict[str, Screen]] = {
     "/": conversations.screen,
     "/conversations/{stream:path}": conversation.screen,
     "/events/{event:path}": event.screen,
+    "/money": money.screen,
     "/projections": projections.screen,
     "/live": live.screen,
 }

@@ -17,8 +17,8 @@ PARKED_SHOWN: Final = 20
 """So many streams that a projection has set aside are named."""
 STATES: Final = {
     "new": "never started",
-    "current": "as its code is",
-    "changed": "changed: has to be rebuilt",
+    "current": "current",
+    "changed": "changed, so it has to be rebuilt",
     "unknown": "its code is not known here",
 }
 """The states of a projection, in words."""
