@@ -34,6 +34,8 @@ from refold.ports import Appended
 S = TypeVar("S")
 ByClock = Literal["occurred", "recorded"]
 Wallet = Decider[WalletState, Any]
+POSTED_TYPES: Final = [default_registry.kind_of_class(cls).type for cls in folds.POSTED]
+"""The types of what stands in a ledger."""
 GUARDS: Final = "refold.guards"
 """Entry points: functions of what happened and of a branch (both a history) that give what cannot
 have happened on the branch, though it did, each as the event and why."""

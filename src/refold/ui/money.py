@@ -11,10 +11,9 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from refold import Recorded, Store
-from refold.core.registry import default_registry
 from refold.ledger import Portfolio, what_if
-from refold.ledger.folds import POSTED, Account, PortfolioState
-from refold.ledger.hindsight import by_guards
+from refold.ledger.folds import Account, PortfolioState
+from refold.ledger.hindsight import POSTED_TYPES, by_guards
 from refold.times import rfc3339
 from refold.ui.visit import Visit
 
@@ -27,8 +26,6 @@ WHAT_IF_EVENTS_MAX: Final = 2_000
 """What would follow is told on a page of streams that have no more events."""
 WIDTH: Final = 1_000
 HEIGHT: Final = 160
-TYPES: Final = [default_registry.kind_of_class(cls).type for cls in POSTED]
-"""The types of what moves money."""
 
 
 class Purse(NamedTuple):
@@ -130,7 +127,7 @@ def purses(store: Store) -> tuple[Sequence[Purse], int]:
     after = max(0, store.log_head() - POSITIONS_LOOKED_AT)
     last: dict[str, Recorded] = {}
     counts = Counter[str]()
-    for recorded in store.read_all(after=after, types=TYPES):
+    for recorded in store.read_all(after=after, types=POSTED_TYPES):
         last[recorded.stream] = recorded
         counts[recorded.stream] += 1
     newest = sorted(last.values(), key=lambda one: -one.position)
