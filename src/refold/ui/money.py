@@ -36,7 +36,7 @@ class Purse(NamedTuple):
     last_at: str
 
 
-class Held(NamedTuple):
+class HeldThen(NamedTuple):
     """What there is of an asset, and what its bets came to."""
 
     available: Decimal
@@ -52,7 +52,7 @@ class Point(NamedTuple):
     event: Recorded
     at: str
     asset: str
-    held: Held
+    held: HeldThen
     x: float = 0.0
 
 
@@ -83,7 +83,7 @@ class AssetOverTime(NamedTuple):
 
     asset: str
     plots: Sequence[Plot]
-    last: Held
+    last: HeldThen
 
 
 class MoneyShown(NamedTuple):
@@ -198,9 +198,9 @@ def amount(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _held(book: PortfolioState) -> dict[str, Held]:
+def _held(book: PortfolioState) -> dict[str, HeldThen]:
     return {
-        asset: Held(one.available, one.escrow, one.staked, one.total, one.profit)
+        asset: HeldThen(one.available, one.escrow, one.staked, one.total, one.profit)
         for asset, one in book.assets.items()
     }
 
