@@ -55,3 +55,11 @@ def test_a_store_that_is_not_there_is_said(run: Refold) -> None:
     done = run("ui", "--db", "nothing.db", "--port", "0")
     assert (done.code, done.out) == (2, "")
     assert "nothing.db" in done.err
+
+
+def test_who_changes_something_is_said_only_where_something_can_be_changed(run: Refold) -> None:
+    """Else nothing would be recorded as theirs."""
+    with refold.open("refold.db"):
+        done = run("ui", "--actor", "ann")
+    assert (done.code, done.out) == (2, "")
+    assert "without --write" in done.err

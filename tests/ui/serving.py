@@ -13,16 +13,19 @@ import uvicorn
 
 import refold
 from refold.ui import app
+from refold.ui.writing import Writing
 
 LIMIT_S = 30
 
 
 @contextmanager
-def served(store: refold.Store) -> Iterator[httpx2.Client]:
+def served(store: refold.Store, *, writing: Writing | None = None) -> Iterator[httpx2.Client]:
     """A client of the pages; they are served on a free port until the block ends."""
     at = socket.socket()
     at.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app(store), log_level="warning", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(app(store, writing=writing), log_level="warning", ws="none")
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [at]})
     thread.start()
     until = time.monotonic() + LIMIT_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import click
@@ -39,14 +38,14 @@ def label_command(
         refold label call-42 outcome=refunded helpful=4 --rater ann
         refold label call-42 --tag odd --comment "asked twice" --rater ann
     """
-    from refold.replay.labels import label
+    from refold.replay.labels import label, score_in
 
     labels, scores = dict[str, str](), dict[str, float]()
     for one in said:
         name, equals, value = one.partition("=")
         if not name or not equals or not value:
             raise UsageError(f"{one!r} is not NAME=VALUE, such as outcome=refunded")
-        number = _number(value)
+        number = score_in(value)
         if number is None:
             labels[name] = value
         else:
@@ -64,11 +63,3 @@ def label_command(
 def recorded(count: int) -> str:
     """How many labels and scores were recorded, for a person."""
     return f"{counted(count, 'label')} recorded, scores included"
-
-
-def _number(said: str) -> float | None:
-    try:
-        number = float(said)
-    except ValueError:
-        return None
-    return number if isfinite(number) else None

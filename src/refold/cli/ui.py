@@ -6,13 +6,18 @@ import socket
 import sys
 import webbrowser
 from contextlib import ExitStack, closing
-from typing import Final
+from getpass import getuser
+from typing import TYPE_CHECKING, Final
 
 import refold
 from refold.cli import output
-from refold.cli.options import command, int_option, opened, option
+from refold.cli.options import command, int_option, no_effect, opened, option
+from refold.cli.removing import classes
 from refold.errors import UsageError
 from refold.extras import needs
+
+if TYPE_CHECKING:
+    from refold.ui.writing import Writing
 
 PORT: Final = 8712
 
@@ -20,16 +25,27 @@ PORT: Final = 8712
 @command("ui")
 @int_option("--port", 0, 65_535, default=PORT, help="Where to listen; 0: any that is free.")
 @option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
-def ui_command(url: str, port: int, in_browser: bool) -> None:
+@option("--write", is_flag=True, help="Let the pages change things: see below.")
+@option(
+    "--actor",
+    envvar="REFOLD_ACTOR",
+    metavar="NAME",
+    help="With --write: who does it, as events say.  [default: who is logged in here]",
+)
+def ui_command(url: str, port: int, in_browser: bool, write: bool, actor: str | None) -> None:
     """Look at a store in the browser.
 
     Served on 127.0.0.1 until Ctrl-C, to this machine alone: which conversations there are, each
-    with its state at any event, and the exact bytes behind an answer. It only reads. Needs
-    `pip install 'refold[ui]'`.
+    with its state at any event, and the exact bytes behind an answer. It only reads, but with
+    --write: then labels, scores and notes can be given, datasets made, and values taken out for a
+    reason. Needs `pip install 'refold[ui]'`.
 
         refold ui
         refold ui --db calls.db --open
+        refold ui --write --actor ann
     """
+    if not write:
+        no_effect("without --write", "actor")
     try:
         import uvicorn
     except ModuleNotFoundError as error:
@@ -37,8 +53,8 @@ def ui_command(url: str, port: int, in_browser: bool) -> None:
     from refold.ui import app
 
     with closing(_listening(port)) as at, ExitStack() as held:
-        store, rows = _opened(url, held)
-        served = app(store, rows=rows)
+        store, rows = _to_write(url, held) if write else _opened(url, held)
+        served = app(store, rows=rows, writing=_writing(actor) if write else None)
         address = f"http://127.0.0.1:{at.getsockname()[1]}/"
         output.show({"address": address}, [address])
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
@@ -57,6 +73,18 @@ def _opened(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | Non
         if error.code != "not_writable":
             raise
     return held.enter_context(opened(url)), held.enter_context(refold.open("memory:"))
+
+
+def _to_write(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | None]:
+    """The store, to be written too; what conversations of a journal are found by is kept beside."""
+    store = held.enter_context(refold.open(url, mode="write"))
+    return store, held.enter_context(refold.open("memory:")) if url.endswith(".jsonl") else None
+
+
+def _writing(actor: str | None) -> Writing:
+    from refold.ui.writing import Writing
+
+    return Writing(actor=actor or getuser(), classes=classes())
 
 
 def _listening(port: int) -> socket.socket:

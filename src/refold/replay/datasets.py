@@ -56,11 +56,12 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         *,
         chosen_by: dict[str, Any] | None = None,
         beside: Sequence[Append] = (),
+        by: str | None = None,
     ) -> Self:
         """Keep conversations as the next version of a dataset; as the last, where it has the same.
 
         ``items`` are ids of events, or names of streams, which stand for all that they hold now;
-        ``beside`` is appended with it, all or nothing.
+        ``beside`` is appended with it, all or nothing. ``by`` is who makes it.
         Raises :class:`~refold.errors.NotFound` for what is not there and
         :class:`~refold.errors.UsageError` for none, more than 20,000, or a stream that is given
         twice.
@@ -78,7 +79,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
                 store.append_together(beside)
             return before
         made = DatasetVersioned(found, chosen_by or {})
-        part = Append(stream, [made], NO_STREAM if last == NO_EVENTS else last)
+        expected = NO_STREAM if last == NO_EVENTS else last
+        part = Append(stream, [made], expected, None if by is None else {"actor": by})
         (*_, appended) = store.append_together([*beside, part])
         return cls._at(store, name, appended.version)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Final
 
 from refold.conversation.attributes import TAG, Attributes
@@ -32,6 +33,7 @@ def label(
     tags: Sequence[str] = (),
     comment: str | None = None,
     at: str | None = None,
+    key: str | None = None,
 ) -> int:
     """Record what someone says of a conversation; how much of it was new.
 
@@ -39,7 +41,8 @@ def label(
     otherwise since.
 
     ``labels`` are words by name (``outcome`` says how it came out), ``scores`` numbers by name,
-    ``tags`` words; ``at`` is the id of the one event that all of it is about. Whoever records the
+    ``tags`` words; ``at`` is the id of the one event that all of it is about. Under a ``key`` it is
+    appended once, as with :meth:`refold.Store.append`. Whoever records the
     conversation at the same time, at the version that they left it at, meets a
     :class:`~refold.Conflict`: label what has ended. Raises :class:`~refold.errors.NotFound` for a
     stream that is not there, and for an ``at`` that is none of its events.
@@ -58,8 +61,17 @@ def label(
         raise NotFound(f"there is no event {shown(at)} in {stream!r}", stream=stream)
     new = [one for one in given if _is_new(said, one)]
     if new:
-        store.append_together([_said_by(rater, stream, new)])
+        store.append_together([_said_by(rater, stream, new)], key=key)
     return len(new)
+
+
+def score_in(value: str) -> float | None:
+    """The number that a word is; None where it is a label."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
 
 
 def unsaid(

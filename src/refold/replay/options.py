@@ -39,6 +39,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     counts what others spend of it too, such as a judge. ``primary`` is the
     metric that is declared beforehand, ``margin`` how much of it is as good as nothing, ``judge``
     the id of who judges, ``seed`` that of a sample of conversations: they stand in the plan.
+    ``actor`` is who starts the run, as the metadata of the plan says.
     """
 
     samples: int = 1
@@ -55,6 +56,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     margin: float | None = None
     seed: int | None = None
     judge: str | None = None
+    actor: str | None = None
 
     def __post_init__(self) -> None:
         _check_between(1, SAMPLES_MAX, samples=self.samples)

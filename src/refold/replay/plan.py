@@ -135,7 +135,9 @@ def answered_by(store: Store, variant: Variant, endpoint: str | None) -> Variant
     return replace(variant, endpoint=endpoint or A_FUNCTION)
 
 
-def keep_plan(store: Store, terms: ReplayPlanned, versions: Mapping[str, int]) -> None:
+def keep_plan(
+    store: Store, terms: ReplayPlanned, versions: Mapping[str, int], *, actor: str | None = None
+) -> None:
     """Put what a run sets out to do on record, as far as it is not there yet.
 
     ``terms`` is all of it but the streams, which ``versions`` has with their last versions. Raises
@@ -158,8 +160,9 @@ def keep_plan(store: Store, terms: ReplayPlanned, versions: Mapping[str, int]) -
     if parts:
         events = [replace(terms, streams=of, versions=[new[one] for one in of]) for of in parts]
         at = NO_EVENTS if before is None else store.head(name)
-        key = hashlib.sha256(msgspec.json.encode([at, events])).hexdigest()
-        store.append(name, events, key=f"plan-{key}")
+        by = {} if actor is None else {"actor": actor}
+        key = hashlib.sha256(msgspec.json.encode([at, events, *by.values()])).hexdigest()
+        store.append(name, events, metadata=by, key=f"plan-{key}")
     if answered_by(store, variant, terms.endpoint) != variant:
         raise UsageError(
             f"another endpoint began to answer variant {variant.id} meanwhile: start again, and "

@@ -73,7 +73,7 @@ def replay(
         model, endpoint = candidate.model, candidate.url
     asked = [answered_by(store, one, endpoint) for one in variants]
     journals = [Journal(store, one, sample + n) for n in range(how.samples) for one in asked]
-    run = RunningReplay(store, journals, model, prices or {}, progress, waits)
+    run = RunningReplay(store, journals, model, prices or {}, progress, waits, how.actor)
     run.plan(checked_streams(streams), streams if isinstance(streams, Mapping) else {})
     if not run.is_whole:
         known_by = how.run(asked, sample, run.versions)

@@ -54,7 +54,8 @@ class RunningReplay:
     What another run is asking meanwhile is left to it, and looked at again when it is done: see
     :class:`~refold.replay.leases.Leases`. ``waits`` is told when it begins to wait for that.
     ``model`` is asked for where a variant names none, before the recorded one. ``versions`` are
-    the conversations as far as they are asked, ``terms`` what is to be put on record of the plan.
+    the conversations as far as they are asked, ``terms`` what is to be put on record of the plan,
+    ``actor`` who starts it.
     """
 
     store: Store
@@ -63,6 +64,7 @@ class RunningReplay:
     prices: Prices
     progress: Progress | None
     waits: Waits | None = None
+    actor: str | None = None
     terms: list[ReplayPlanned] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
     parts: list[ReplaySummary] = field(default_factory=list)
@@ -309,7 +311,7 @@ class RunningReplay:
     def _record(self, batch: list[_Waiting]) -> list[Outcome]:
         # The first: a service that was never reached leaves nothing.
         while self.terms:
-            keep_plan(self.store, self.terms[0], self.versions)
+            keep_plan(self.store, self.terms[0], self.versions, actor=self.actor)
             del self.terms[0]
         outcomes = record(self.store, [(one.task, one.outcome) for one in batch])
         ends = {id(task.left): task for task, _, _ in batch}

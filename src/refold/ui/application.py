@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -17,7 +18,9 @@ from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.ui import conversation, conversations, event, live, money, projections
 from refold.ui.guard import Guard
 from refold.ui.pages import ASSETS, asset
+from refold.ui.sending import form_page, send
 from refold.ui.visit import Visit, rendered
+from refold.ui.writing import Forms, Writing
 
 Screen = Callable[[Visit], str]
 SCREENS: Final[dict[str, Screen]] = {
@@ -27,22 +30,31 @@ SCREENS: Final[dict[str, Screen]] = {
     "/money": money.screen,
     "/projections": projections.screen,
     "/live": live.screen,
+    "/write/{form}": form_page,
 }
 """What each address shows. The first that fits answers."""
 _STATUS: Final = {UsageError: 400, NotFound: 404, Unavailable: 503}
 
 
-def application(store: Store, *, hosts: Sequence[str], rows: Store | None) -> Starlette:
+def application(
+    store: Store, *, hosts: Sequence[str], rows: Store | None, writing: Writing | None
+) -> Starlette:
     """See :func:`refold.ui.app`."""
     routes = [
         Route(address, _told(screen, store, rows), methods=["GET"])
         for address, screen in SCREENS.items()
     ]
-    return Starlette(
-        routes=[*routes, Route("/static/{name}", _static, methods=["GET"])],
-        middleware=[Middleware(Guard, hosts=hosts)],
+    routes += [
+        Route("/write/{form}", partial(send, store), methods=["POST"]),
+        Route("/static/{name}", _static, methods=["GET"]),
+    ]
+    made = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, hosts=hosts, is_written=writing is not None)],
         exception_handlers={404: _no_page, 500: _broken},
     )
+    made.state.forms = None if writing is None else Forms(writing)
+    return made
 
 
 def _told(screen: Screen, store: Store, rows: Store | None) -> Callable[[Request], Response]:

@@ -20,17 +20,22 @@ ALLOWED: Final = {
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
+    # With "no-referrer" a browser would not say where a form of these pages was sent from.
+    "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
 """Nothing but what the pages themselves have is loaded or run, and nobody else may frame them."""
 
 
 class Guard:
-    """Lets requests through that read, and that ask for one of the names a server is known by."""
+    """Lets requests through that read, and that ask for one of the names a server is known by.
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str]) -> None:
+    Where pages can be written (``is_written``), also what a form of these pages sends.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], is_written: bool) -> None:
         self._app, self._hosts = app, frozenset(host.lower() for host in hosts)
+        self._methods = READING | ({"POST"} if is_written else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on and say in its answer what a browser may do with it."""
@@ -49,13 +54,28 @@ class Guard:
         await (self._app if refused is None else refused)(scope, receive, told)
 
     def _refused(self, scope: Scope) -> PlainTextResponse | None:
-        host = Headers(scope=scope).get("host", "")
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
         if _name(host) not in self._hosts:
             why = f"these pages are not known as {host!r}: open them by one of their own names\n"
             return PlainTextResponse(why, 421)
-        if scope["method"] not in READING:
+        if scope["method"] not in self._methods:
             return PlainTextResponse("these pages only read\n", 405, {"allow": "GET, HEAD"})
+        if scope["method"] not in READING and not _is_from_here(headers, host):
+            return PlainTextResponse(
+                "only a form of these pages themselves changes anything\n", 403
+            )
         return None
+
+
+def _is_from_here(headers: Headers, host: str) -> bool:
+    """Whether a browser says that the page which sends this was had from the same server.
+
+    The scheme is not compared: a proxy may have taken the encryption off.
+    """
+    origin = urlsplit(headers.get("origin", ""))
+    is_same = origin.scheme in ("http", "https") and origin.netloc.lower() == host.lower()
+    return is_same and headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
 def _name(host: str) -> str | None:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from refold import Store
 from refold.errors import UsageError
 from refold.ui.pages import page
+from refold.ui.writing import shown_to
 
 DIGITS_MAX = 18
 
@@ -44,4 +45,5 @@ class Visit(NamedTuple):
 
 def rendered(request: Request, template: str, **values: object) -> str:
     """A page of any template; its search box is empty where nothing else is said."""
-    return page(template, **{"q": "", "root": request.scope.get("root_path", ""), **values})
+    beside = {"q": "", "root": request.scope.get("root_path", ""), "write": shown_to(request)}
+    return page(template, **{**beside, **values})

@@ -1,0 +1,120 @@
+"""What can be changed through the pages: a form each, and the call of the library that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from refold import Store
+from refold.errors import RefoldError, UsageError
+from refold.privacy.redaction import redact
+from refold.privacy.removing import Removal
+from refold.replay.datasets import Dataset
+from refold.replay.labels import label, score_in
+from refold.ui.conversations import BESIDE
+from refold.ui.pages import place, queried
+from refold.ui.writing import Form, Sent
+
+NAME_CHARS_MAX: Final = 1_000
+EVENT_CHARS_MAX: Final = 1_100
+WORDS_CHARS_MAX: Final = 4_000
+STREAMS_CHARS_MAX: Final = 100_000
+CHANGES_SHOWN_MAX: Final = 100
+
+
+def _nothing(_store: Store, _fields: Mapping[str, str]) -> Mapping[str, object]:
+    return {}
+
+
+# -- words on a conversation ----------------------------------------------------------------------
+
+
+def _label(sent: Sent) -> str:
+    stream, at = (
+        _conversation(sent.needed("stream", NAME_CHARS_MAX)),
+        sent.text("at", EVENT_CHARS_MAX),
+    )
+    name, value = sent.text("name"), sent.text("value", WORDS_CHARS_MAX)
+    if bool(name) != bool(value):
+        raise UsageError(f"{'value' if name else 'name'}: fill it in too, or leave both empty")
+    tag, note = sent.text("tag"), sent.text("note", WORDS_CHARS_MAX)
+    labels = {"note": note} if note else {}
+    scores = dict[str, float]()
+    if name and (number := score_in(value)) is not None:
+        scores[name] = number
+    elif name:
+        labels[name] = value
+    if not labels and not scores and not tag:
+        raise UsageError("say what it is: a name with a value, a tag or a note")
+    of: Any = {"labels": labels, "scores": scores, "tags": [tag] if tag else []}
+    label(sent.store, stream, rater=sent.actor, at=at or None, key=sent.key, **of)
+    return f"/events/{place(at)}" if at else f"/conversations/{place(stream)}"
+
+
+def _conversation(stream: str) -> str:
+    if stream.startswith(BESIDE):
+        raise UsageError(f"{stream} is no conversation: it is what refold keeps for itself")
+    return stream
+
+
+# -- datasets -------------------------------------------------------------------------------------
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines that say something, each once."""
+    return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def _dataset(sent: Sent) -> str:
+    name, streams = sent.needed("name"), lines_of(sent.needed("stream", STREAMS_CHARS_MAX))
+    for stream in streams:
+        _conversation(stream)
+    made = Dataset.make(sent.store, name, streams, chosen_by={"marked": "by hand"}, by=sent.actor)
+    return f"/write/dataset{queried(name=made.name)}"
+
+
+def _datasets(store: Store, _fields: Mapping[str, str]) -> Mapping[str, object]:
+    return {"datasets": Dataset.all(store)}
+
+
+# -- redaction ------------------------------------------------------------------------------------
+
+
+def _redact(sent: Sent) -> str:
+    event = sent.needed("event", EVENT_CHARS_MAX)
+    what = _what(sent.text("field"), sent.text("match"))
+    why = Removal(sent.needed("reason", WORDS_CHARS_MAX), sent.actor, sent.writing.classes)
+    told = redact(sent.store, [event], **what, wanted=why)
+    if left := [one for one in told.checks if not one.good]:
+        parts = "; ".join(f"{one.name}: {one.detail}" for one in left)
+        said = f"it is gone from the events, but a part of the storage may hold it still: {parts}"
+        raise RefoldError(said, code="left")
+    return f"/events/{place(event)}"
+
+
+def _going(store: Store, fields: Mapping[str, str]) -> Mapping[str, object]:
+    """The members that an event has, and what goes with the one that is asked for."""
+    event = store.event(fields.get("event", ""))
+    said = event.data if isinstance(event.data, dict) else {}
+    what = _what(fields.get("field", ""), fields.get("match", ""))
+    going: Sequence[Any] = ()
+    problem = ""
+    if what["field"] or what["match"]:
+        try:
+            going = redact(store, [event.id], **what, wanted=_LOOKING, dry_run=True).changes
+        except RefoldError as error:
+            problem = error.message
+    return {"members": [*said], "going": going, "going_max": CHANGES_SHOWN_MAX, "why_not": problem}
+
+
+def _what(field: str, match: str) -> dict[str, Any]:
+    return {"field": field, "match": match or None}
+
+
+_LOOKING: Final = Removal("to see what would go")
+FORMS: Final = {
+    "label": Form("Say something of it", _nothing, _label),
+    "dataset": Form("Keep as a dataset", _datasets, _dataset),
+    "redact": Form("Take a value out", _going, _redact),
+}
+"""What can be changed, by the last part of its address."""

@@ -1,0 +1,407 @@
+"""What can be changed through the pages: by whom, from their own forms alone, whole and once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+import refold
+from refold.conversation import Attributes, UserUtterance
+from refold.privacy.holds import place_hold
+from refold.replay.datasets import Dataset
+from refold.ui import app
+from refold.ui.forms import FORMS
+from refold.ui.sending import FIELDS_MAX, SENT_BYTES_MAX
+from refold.ui.writing import Writing
+from tests.replay.pages import Page
+from tests.replay.stories import record
+from tests.support.browser import Browser, browser
+from tests.ui.serving import served
+
+BASE = "http://localhost"
+CARD = "4242 4242 4242 4242"
+HERE = {"origin": BASE}
+
+
+@pytest.fixture
+def store() -> Iterator[refold.Store]:
+    with refold.open("memory:") as made:
+        record(made, "call-1")
+        made.append("call-1", [UserUtterance(text=f"My card is {CARD}.")])
+        yield made
+
+
+@pytest.fixture
+def client(store: refold.Store) -> TestClient:
+    """Pages that ann may write."""
+    return reader(store, Writing(actor="ann"))
+
+
+def reader(store: refold.Store, writing: Writing | None) -> TestClient:
+    return TestClient(app(store, writing=writing), base_url=BASE, follow_redirects=False)
+
+
+def token(client: TestClient, form: str = "label", **asked: str) -> str:
+    """The token of a form as a page shows it."""
+    found = Page(client.get(f"/write/{form}", params=asked).text)
+    sent = [e for e in found.all("input") if e.attributes.get("name") == "token"]
+    return sent[0].attributes["value"]
+
+
+def send(client: TestClient, form: str, **fields: str) -> httpx.Response:
+    """Send a form as its page would."""
+    given = fields if form == "redact" else {}
+    return client.post(
+        f"/write/{form}", data={"token": token(client, form, **given), **fields}, headers=HERE
+    )
+
+
+def problem(answer: httpx.Response) -> str:
+    """What an answer says is to be mended."""
+    return " ".join(
+        e.text for e in Page(answer.text).elements if e.attributes.get("role") == "alert"
+    )
+
+
+def test_a_word_is_an_event_of_who_says_it(store: refold.Store, client: TestClient) -> None:
+    """Label, score, tag and note at once, of the whole conversation; its page is shown then."""
+    answer = send(client, "label", stream="call-1", name="outcome", value="lost", tag="odd")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/conversations/call-1")
+    send(client, "label", stream="call-1", name="helpful", value="2", note="Asked\r\ntwice")
+    known = Attributes.of(store.read("call-1"))
+    assert (known.outcome, known.tags, known.scores) == ("lost", ["odd"], {"helpful": 2.0})
+    assert known.labels["note"] == "Asked\ntwice"
+    said = [e for e in store.read("call-1") if e.type.endswith(".recorded")]
+    assert {(e.data["rater"], e.metadata["actor"]) for e in said} == {("ann", "ann")}
+    assert "lost" in client.get("/conversations/call-1").text
+
+
+def test_a_word_on_one_event_leads_back_to_it(store: refold.Store, client: TestClient) -> None:
+    """It is about that event alone."""
+    answer = send(client, "label", stream="call-1", at="call-1@5", name="right", value="no")
+    assert answer.headers["location"] == "/events/call-1%405"
+    (said,) = [e for e in store.read("call-1") if e.type == "label.recorded"]
+    assert said.data["at"] == "call-1@5"
+
+
+def test_marked_conversations_are_kept_as_a_dataset(store: refold.Store) -> None:
+    """One a line, each up to its last event, with who made it."""
+    record(store, "call-2")
+    client = reader(store, Writing(actor=lambda request: request.headers["x-user"]))
+    client.headers["x-user"] = "bo"
+    asked = Page(client.get("/write/dataset?stream=call-1&stream=call-2").text)
+    assert asked.by_id("dataset-stream").text == "call-1\ncall-2"
+    answer = send(client, "dataset", name="odd", stream="call-1\ncall-2")
+    assert answer.status_code == 303
+    assert "odd" in client.get(answer.headers["location"]).text
+    assert Dataset.named(store, "odd").items == ["call-1@6", "call-2@5"]
+    assert store.event("dataset~odd@0").metadata["actor"] == "bo"
+
+
+def test_what_would_go_is_shown_before_it_goes(store: refold.Store, client: TestClient) -> None:
+    """With a reason, and by whose word; a hole is left that says so."""
+    before = store.log_head()
+    asked = Page(client.get("/write/redact?event=call-1@6&field=text&match=(\\d{4} ?)%2B").text)
+    assert "call-1@6 /text span" in " ".join(asked.text.split())
+    assert store.log_head() == before
+    fields = {"event": "call-1@6", "field": "text", "match": r"(\d{4} ?)+"}
+    assert problem(send(client, "redact", **fields)) == "reason: fill it in"
+    assert CARD in client.get("/events/call-1@6").text
+    answer = send(client, "redact", **fields, reason="asked by mail")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/events/call-1%406")
+    shown = client.get("/events/call-1@6").text
+    assert "My card is [redacted]." in shown
+    assert CARD not in shown
+    told = next(iter(store.read("refold-privacy"))).data
+    assert (told["reason"], told["authority"]) == ("asked by mail", "ann")
+
+
+def test_what_is_held_stays(store: refold.Store, client: TestClient) -> None:
+    """And the page says by what."""
+    place_hold(store, category="call", reason="a claim")
+    before = store.log_head()
+    what = {"event": "call-1@6", "field": "text"}
+    assert "hold" in problem(client.get("/write/redact", params=what))
+    fields = {"token": token(client), **what, "reason": "asked"}
+    answer = client.post("/write/redact", data=fields, headers=HERE)
+    assert answer.status_code == 400
+    assert "hold" in problem(answer)
+    assert store.log_head() == before
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "said", "status"),
+    [
+        ("label", {"stream": "call-1"}, "say what it is", 400),
+        ("label", {"stream": "call-1", "name": "outcome"}, "value: fill it in", 400),
+        ("label", {"stream": "call-9", "tag": "odd"}, "call-9", 404),
+        ("label", {"stream": "dataset~x", "tag": "odd"}, "no conversation", 400),
+        ("label", {"stream": "call-1", "at": "call-1@99", "tag": "odd"}, "call-1@99", 404),
+        ("label", {"stream": "call-1", "note": "x" * 5_000}, "4,000 are taken", 400),
+        ("dataset", {"name": "../x", "stream": "call-1"}, "a name of letters", 400),
+        ("dataset", {"name": "x", "stream": "call-1\ncall-9"}, "call-9", 404),
+        ("redact", {"event": "call-1@6", "field": "text"}, "reason: fill it in", 400),
+    ],
+)
+def test_what_is_to_be_mended_is_said_on_the_form(
+    store: refold.Store,
+    client: TestClient,
+    form: str,
+    fields: dict[str, str],
+    said: str,
+    status: int,
+) -> None:
+    """With all that was filled in, and nothing of it done."""
+    before = store.log_head()
+    answer = send(client, form, **fields)
+    assert answer.status_code == status
+    assert said in problem(answer)
+    inputs = {
+        e.attributes.get("name"): e.attributes.get("value") for e in Page(answer.text).all("input")
+    }
+    assert all(inputs[name] == one for name, one in fields.items() if name in inputs)
+    assert store.log_head() == before
+
+
+FOREIGN: list[dict[str, str]] = [
+    {"origin": "https://elsewhere.example"},
+    {"origin": "http://localhost.elsewhere.example"},
+    {"origin": "http://localhost:81"},
+    {"origin": "null"},
+    {"origin": ""},
+    {"origin": BASE, "sec-fetch-site": "cross-site"},
+    {"origin": BASE, "sec-fetch-site": "same-site"},
+    {"origin": BASE, "host": "elsewhere.example"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_a_page_elsewhere_changes_nothing(
+    store: refold.Store, client: TestClient, headers: dict[str, str]
+) -> None:
+    """Even one that has come by a token: what its browser says of it is enough."""
+    before = store.log_head()
+    fields = {"token": token(client), "stream": "call-1", "tag": "odd"}
+    answer = client.post("/write/label", data=fields, headers=headers)
+    assert answer.status_code in (403, 421)
+    assert store.log_head() == before
+
+
+def test_who_says_not_where_it_comes_from_changes_nothing(
+    store: refold.Store, client: TestClient
+) -> None:
+    """A browser always says; a form that a page elsewhere sends in the simplest way is refused."""
+    before = store.log_head()
+    fields = {"token": token(client), "stream": "call-1", "tag": "odd"}
+    assert client.post("/write/label", data=fields).status_code == 403
+    assert store.log_head() == before
+
+
+def test_a_form_that_was_not_made_here_changes_nothing(store: refold.Store) -> None:
+    """No token, one of somebody else's, one of another server, one that was made up."""
+    made = Writing(actor=lambda request: request.headers["x-user"])
+    ann, eve, other = reader(store, made), reader(store, made), reader(store, Writing(actor="ann"))
+    ann.headers["x-user"], eve.headers["x-user"] = "ann", "eve"
+    before = store.log_head()
+    for made_up in ("", token(eve), token(other), "0" * 32 + "." + "0" * 64, "é.é"):
+        fields = {"token": made_up, "stream": "call-1", "tag": "odd"}
+        answer = ann.post("/write/label", data=fields, headers=HERE)
+        assert answer.status_code == 403
+        assert "send it again" in problem(answer)
+    assert store.log_head() == before
+    shared = Writing(actor="ann", secret=made.secret)
+    fields = {"token": token(reader(store, shared)), "stream": "call-1", "tag": "odd"}
+    assert ann.post("/write/label", data=fields, headers=HERE).status_code == 303
+
+
+def test_who_is_not_known_changes_nothing(store: refold.Store) -> None:
+    """Nor is shown a form: who has no name only reads."""
+    client = reader(store, Writing(actor=lambda request: request.headers.get("x-user", "")))
+    assert '<form class="write' not in client.get("/conversations/call-1").text
+    assert client.get("/write/label").status_code == 404
+    assert client.post("/write/label", data={"tag": "x"}, headers=HERE).status_code == 404
+
+
+def test_a_form_that_is_sent_again_does_nothing_twice(
+    store: refold.Store, client: TestClient
+) -> None:
+    """However often and at once; even where somebody else has said otherwise between."""
+    fields = {"token": token(client), "stream": "call-1", "name": "outcome", "value": "lost"}
+    before = store.log_head()
+
+    def again(_: int) -> httpx.Response:
+        return client.post("/write/label", data=fields, headers=HERE)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(again, range(16))]
+    assert {(one.status_code, one.headers["location"]) for one in answers} == {
+        (303, "/conversations/call-1")
+    }
+    assert store.log_head() == before + 1
+    send(client, "label", stream="call-1", name="outcome", value="won")
+    assert again(0).status_code == 303
+    assert Attributes.of(store.read("call-1")).outcome == "won"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"tag=odd", "text/plain"),
+        (b'{"tag": "odd"}', "application/json"),
+        (b"tag=%ff", "application/x-www-form-urlencoded"),
+        (b"\xff", "application/x-www-form-urlencoded"),
+        (b"a=1&" * (FIELDS_MAX + 1), "application/x-www-form-urlencoded"),
+        (b"tag=" + b"x" * SENT_BYTES_MAX, "application/x-www-form-urlencoded"),
+    ],
+)
+def test_what_is_no_form_is_refused(
+    store: refold.Store, client: TestClient, body: bytes, kind: str
+) -> None:
+    """Other kinds of bodies, what is no text, too many fields, too much."""
+    before = store.log_head()
+    answer = client.post("/write/label", content=body, headers={**HERE, "content-type": kind})
+    assert answer.status_code == 400
+    assert store.log_head() == before
+
+
+def test_without_leave_there_is_no_form(store: refold.Store) -> None:
+    """Nor does one that is sent all the same do anything."""
+    client, before = reader(store, None), store.log_head()
+    for address in ("/conversations/call-1", "/events/call-1@6"):
+        posting = [
+            e
+            for e in Page(client.get(address).text).all("form")
+            if e.attributes.get("method") == "post"
+        ]
+        assert posting == []
+    for form in FORMS:
+        assert client.get(f"/write/{form}").status_code == 404
+        assert (
+            client.post(f"/write/{form}", data={"stream": "call-1"}, headers=HERE).status_code
+            == 405
+        )
+    assert store.log_head() == before
+
+
+def test_reading_never_writes(store: refold.Store, client: TestClient) -> None:
+    """All addresses that can be come to leave the log where it was, filled in or not."""
+    before = store.log_head()
+    waiting, seen = ["/", *(f"/write/{one}" for one in FORMS)], set[str]()
+    waiting += [
+        "/write/redact?event=call-1@6&field=text&reason=x",
+        "/write/label?stream=call-1&tag=x",
+    ]
+    while waiting and len(seen) < 60:
+        address = waiting.pop()
+        seen.add(address)
+        answer = client.get(address)
+        assert answer.status_code < 500, (address, answer.text)
+        if "html" in answer.headers["content-type"]:
+            here = httpx.URL(BASE).join(address)
+            to = [str(here.join(one).copy_with(fragment=None)) for one in Page(answer.text).links]
+            waiting += [one.removeprefix(BASE) for one in to if one.removeprefix(BASE) not in seen]
+    assert len(seen) > 15
+    assert store.log_head() == before
+
+
+WORDS: Any = st.sampled_from(
+    [
+        "",
+        "call-1",
+        "call-9",
+        "call-1@6",
+        "call-1@99",
+        "dataset~x",
+        "text",
+        "/text",
+        "[",
+        "\\d",
+        "odd",
+    ]
+) | st.text(max_size=20)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    form=st.sampled_from([*FORMS, "nothing"]),
+    fields=st.dictionaries(
+        st.sampled_from(
+            [
+                "stream",
+                "at",
+                "name",
+                "value",
+                "tag",
+                "note",
+                "event",
+                "field",
+                "match",
+                "reason",
+                "x",
+            ]
+        ),
+        WORDS,
+    ),
+    is_signed=st.booleans(),
+)
+def test_a_form_does_one_whole_thing_or_nothing(
+    store: refold.Store, client: TestClient, form: str, fields: dict[str, str], is_signed: bool
+) -> None:
+    """Whatever is sent: it leads on and what it did is on record, or says why and did nothing."""
+    before = store.log_head()
+    signed = {"token": token(client, "dataset")} if is_signed else {}
+    answer = client.post(f"/write/{form}", data={**fields, **signed}, headers=HERE)
+    grown = store.log_head() - before
+    assert answer.status_code in (303, 400, 403, 404)
+    if answer.status_code != 303:
+        assert problem(answer)
+        assert grown == 0
+    else:
+        assert is_signed
+        assert client.get(answer.headers["location"]).status_code == 200
+    if grown:
+        streams = {e.stream for e in store.read_all(after=before)}
+        assert len(streams) == 1
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Browser]:
+    with browser() as one:
+        yield one
+
+
+def test_a_label_and_a_redaction_are_seen_in_the_browser(store: refold.Store, tab: Browser) -> None:
+    """Filled in and sent as a person would, without a complaint on the console."""
+    with served(store, writing=Writing(actor="ann")) as client:
+        tab.said.clear()
+        tab.go(str(client.base_url.join("/conversations/call-1")))
+        tab.value("document.querySelector('details.writing').open = true")
+        fill(tab, "label-name", "outcome")
+        fill(tab, "label-value", "misheard")
+        tab.value("document.querySelector('form[action$=label] button').click()")
+        tab.until("document.querySelector('.steps').innerText.includes('misheard')")
+        tab.go(str(client.base_url.join("/events/call-1@6")))
+        tab.value("document.querySelector('a[href*=\"/write/redact\"]').click()")
+        tab.until("!!document.getElementById('redact-field')")
+        fill(tab, "redact-field", "text")
+        tab.value("document.querySelector('form.write button').click()")
+        tab.until("!!document.getElementById('redact-reason')")
+        fill(tab, "redact-reason", "asked by mail")
+        tab.value("document.querySelector('form[method=post].write button').click()")
+        tab.until("location.pathname.startsWith('/events/') && document.body")
+        tab.until("document.body.innerText.includes('[redacted]')")
+        tab.go(str(client.base_url.join("/conversations/call-1")))
+        assert CARD not in tab.value("document.body.innerText")
+    assert [one for one in tab.said if "favicon" not in one] == []
+
+
+def fill(tab: Browser, name: str, text: str) -> None:
+    """Put a text into a field."""
+    tab.value(f"document.getElementById('{name}').value = '{text}'")
