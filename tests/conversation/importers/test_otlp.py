@@ -1,10 +1,15 @@
 """OTLP JSON: the GenAI conventions of today and of the year before, and what was written before."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given as any_of
+from hypothesis import settings
+from hypothesis import strategies as st
 
 import refold
 from refold.conversation.events import Usage
@@ -281,3 +286,105 @@ def test_an_odd_trace_costs_itself_alone(store: refold.Store, tmp_path: Path) ->
     good = span("m", 0, 1, given)
     report = imported(store, tmp_path / "t.jsonl", "otlp", otlp(timeless, odd, good))
     assert (report.imported, report.failed) == (1, 2)
+
+
+def scene() -> tuple[list[Any], list[Any]]:
+    """Spans and logs of two turns of one conversation, each a trace, and of another trace."""
+    named: dict[str, Any] = {"gen_ai.conversation.id": "c", "gen_ai.agent.name": "Ada"}
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "Ada"}
+    last = [USER, CALLS, RESULT, SAYS, USER]
+    spans = [
+        span("a", 0, 5, agent),
+        span("m1", 0, 1, named | of_today([USER], [CALLS]), parentSpanId="a"),
+        span("f", 1, 1.5, TOOL, parentSpanId="a"),
+        span("m2", 2, 4, of_today([USER, CALLS, RESULT], [SAYS]), parentSpanId="a"),
+        span("m3", 6, 7, named | of_today(last, [CALLS]), traceId="t2"),
+        span("l", 0, 1, CHAT, traceId="t3"),
+    ]
+    logs = [
+        {
+            "spanId": "l",
+            "eventName": one["name"],
+            "attributes": one["attributes"],
+            "timeUnixNano": n,
+        }
+        for n, one in enumerate(as_events())
+    ]
+    return spans, logs
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> list[Any]:
+    """The scene cut into documents anyhow, in any order, parts of it several times."""
+    spans, logs = scene()
+    records = [(one, True) for one in spans] + [(one, False) for one in logs]
+    records += draw(st.lists(st.sampled_from(records), max_size=6))
+    shuffled = draw(st.permutations(records))
+    cuts = sorted(draw(st.sets(st.integers(1, len(shuffled) - 1), max_size=5)))
+    made = []
+    for first, end in pairwise([0, *cuts, len(shuffled)]):
+        document = otlp(*(one for one, is_span in shuffled[first:end] if is_span))
+        held = [one for one, is_span in shuffled[first:end] if not is_span]
+        made.append({**document, "resourceLogs": [{"scopeLogs": [{"logRecords": held}]}]})
+    return made
+
+
+def told(store: refold.Store) -> list[Any]:
+    """Everything that a store says but when it was told."""
+    return sorted(
+        (one.stream, one.version, one.stored_kind, one.raw, one.occurred_at_us, str(one.metadata))
+        for one in store.read_all()
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@any_of(documents())
+def test_order_cuts_and_repetitions_are_all_the_same(made: list[Any]) -> None:
+    """Exporters send what they have when they have it, and again where they are not sure."""
+    spans, logs = scene()
+    whole = {**otlp(*spans), "resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}]}
+    histories = []
+    for given_documents in ([whole], made):
+        with TemporaryDirectory() as folder, refold.open("memory:") as store:
+            report = imported(store, Path(folder) / "t.jsonl", "otlp", *given_documents)
+            assert (report.problems, report.imported) == ([], 2)
+            histories.append(told(store))
+    assert histories[0] == histories[1]
+
+
+def test_of_a_span_that_comes_again_otherwise_the_one_that_ended_last_holds(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """Some exporters send a span when it begins too."""
+    begun = span("m", 0, 0, CHAT | {"gen_ai.input.messages": [USER]})
+    ended = span("m", 0, 1, of_today([USER], [SAYS]))
+    report = imported(store, tmp_path / "t.jsonl", "otlp", otlp(ended, begun))
+    assert report.loss == []
+    assert [one[0] for one in said(store, "otlp-t1")] == ["prompt", "user", "agent"]
+
+
+def test_the_turns_of_a_conversation_grow_it(store: refold.Store, tmp_path: Path) -> None:
+    """The first turn alone, then both: as if they had come together."""
+    spans, _ = scene()
+    imported(store, tmp_path / "t.jsonl", "otlp", otlp(*spans[:4]))
+    report = imported(store, tmp_path / "t.jsonl", "otlp", otlp(*spans[:5]))
+    assert (report.grown, report.problems, report.loss) == (1, [], [])
+    with refold.open("memory:") as once:
+        imported(once, tmp_path / "t.jsonl", "otlp", otlp(*spans[:5]))
+        assert told(once) == told(store)
+
+
+def test_a_turn_that_came_late_is_told_beside_with_what_follows(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """What was told stays; the whole stands beside it, and goes on there."""
+    spans, _ = scene()
+    third = [USER, CALLS, RESULT, SAYS, USER, CALLS, RESULT]
+    named: dict[str, Any] = {"gen_ai.conversation.id": "c", "gen_ai.agent.name": "Ada"}
+    more = span("m4", 8, 9, named | of_today(third, [SAYS]), traceId="t4")
+    for count in ([spans[4]], spans[:5], [*spans[:5], more]):
+        report = imported(store, tmp_path / "t.jsonl", "otlp", otlp(*count))
+        assert report.problems == []
+    assert [one[0] for one in said(store, "otlp-c-t1")] == [
+        "prompt", "user", "call", "result", "agent", "user", "call", "result", "agent",
+    ]  # fmt: skip

@@ -152,14 +152,14 @@ def import_files(
         category = category.replace("-", "_")
     said = Options(category, () if tools is None else _tools_of(Path(tools)), agent, model)
     report = ImportReport(format="" if importer is None else importer.name)
-    _store(store, report, _read(importer, said, names, report, progress or (lambda *_: None)))
+    store_found(store, report, _read(importer, said, names, report, progress or (lambda *_: None)))
     order = {name: place for place, name in reversed(list(enumerate(names)))}
     report.problems.sort(key=lambda problem: (order[problem.file], problem.line))
     return report
 
 
-def _store(store: Store, report: ImportReport, items: Iterable[Found | Problem]) -> None:
-    """Store what is found, and report it."""
+def store_found(store: Store, report: ImportReport, items: Iterable[Found | Problem]) -> None:
+    """Store what is found, each with its format, and report it."""
     waiting: deque[Found] = deque()
 
     def appends() -> Iterator[Append]:
@@ -183,6 +183,8 @@ def _store(store: Store, report: ImportReport, items: Iterable[Found | Problem])
             if isinstance(outcome, RefoldError) and (mark := _mark_of_run(store, owners, found)):
                 found = _beside(found, mark)
                 (outcome,) = store.append_many([_append_of(found)])
+                if getattr(outcome, "code", "") == "key_reused":
+                    found, outcome = _gone_on(store, found)
         _settle(store, report, found, outcome)
 
 

@@ -2,12 +2,14 @@
 
 Documents or lines of ``{"resourceSpans": […]}``, and of ``{"resourceLogs": […]}`` for the events
 of the GenAI conventions that are logs (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding).
-A trace may stand in several of them, so a source is read whole before it is told.
+A trace may stand in several of them, so a source is read whole before it is told; exporters repeat
+what they are not sure of, so what comes again is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from refold.conversation.apis.base import objects_in
@@ -28,7 +30,7 @@ from refold.conversation.importers.spans import Span, Trace
 from refold.conversation.importers.telling import read_traces
 
 Row = dict[str, Any]
-Logs = Mapping[str, Sequence[tuple[str, Row]]]
+Log = tuple[str, Row]
 
 _ERROR: Final = (2, "STATUS_CODE_ERROR")
 _SPANS: Final = ("resourceSpans", "scopeSpans", "spans")
@@ -52,52 +54,112 @@ def _is_document(value: Any) -> bool:
 
 
 def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
-    rows: dict[str, list[tuple[Row, str, int]]] = {}
-    logs: dict[str, list[tuple[str, Row]]] = {}
+    held = Gathered(source.name)
 
     def read(value: Value) -> Iterator[Problem]:
         document = value.read()
         if not _is_document(document):
             raise ValueError("a document of OTLP has resourceSpans or resourceLogs")
         for span, at in _records(document, *_SPANS):
-            rows.setdefault(str(span.get("traceId")), []).append((span, at, value.line))
+            held.add_span(span, at, value.line)
         for log, at in _records(document, *_LOGS):
             try:
-                logs.setdefault(str(log.get("spanId")), []).append(_logged(checked(log)))
+                held.add_log(checked(log))
             except ODD as error:
                 yield problem_of(source, value, error, f"{at}: ")
 
     yield from read_all(source, read)
-    talks: dict[str, Trace] = {}
-    for trace_id, held in rows.items():
-        try:
-            unread: list[Unread] = []
-            made = [_span(checked(row), at, logs, unread) for row, at, _ in held]
-        except ODD as error:
-            yield Problem(source.name, held[0][2], f"trace {trace_id}: {reason_of(error)}")
-            continue
-        if any(span.kind in ("model", "tool") for span, _ in made):
-            name = next((name for _, name in made if name), None) or trace_id
-            first = Trace(name, [], held[0][2], {"otlp": {"traces": []}}, run=trace_id)
-            before = talks.get(name, first)
-            traces = {"otlp": {"traces": [*before.beside["otlp"]["traces"], trace_id]}}
-            spans = [*before.spans, *(span for span, _ in made)]
-            # Those of one conversation are told together.
-            odd = [*before.unread, *unread]
-            talks[name] = before._replace(spans=spans, beside=traces, unread=odd)
-    yield from talks.values()
+    yield from held.traces()
 
 
-def _span(row: Row, at: str, logs: Logs, unread: list[Unread]) -> tuple[Span, str | None]:
+class Gathered:
+    """Spans and logs, each once however often it comes; in what order they come is all the same.
+
+    Of a span that comes with other content the one that ended last holds. Logs of one time stay
+    in the order in which they came. ``name`` is what a problem calls the place they are from.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._spans: dict[str, dict[Any, tuple[Row, str, int]]] = {}
+        self._logs: dict[str, dict[str, Row]] = {}
+
+    def add_span(self, row: Row, at: str, line: int) -> None:
+        """Take a span; ``at`` is its JSON Pointer, ``line`` where its document stands."""
+        trace = self._spans.setdefault(str(row.get("traceId")), {})
+        own_id = row.get("spanId") or (line, at)
+        before = trace.get(own_id)
+        if before is None or _holding(row) > _holding(before[0]):
+            trace[own_id] = (row, at, line)
+
+    def add_log(self, row: Row) -> None:
+        """Take a log record, of the span that it names."""
+        _logged(row)  # What is odd of it is told now.
+        self._logs.setdefault(str(row.get("spanId")), {}).setdefault(_text(row), row)
+
+    def traces(self) -> Iterator[Trace | Problem]:
+        """The traces that hold a call, those of one conversation as one; problems are told."""
+        talks: dict[str, Trace] = {}
+        for trace in self._told():
+            if isinstance(trace, Problem):
+                yield trace
+                continue
+            before = talks.get(trace.id)
+            if before is not None:
+                # Those of one conversation are told together, as one that began with the first.
+                odd, spans = [*before.unread, *trace.unread], [*before.spans, *trace.spans]
+                line = min(before.line, trace.line)
+                trace = before._replace(spans=spans, unread=odd, line=line)
+            talks[trace.id] = trace
+        yield from talks.values()
+
+    def _told(self) -> Iterator[Trace | Problem]:
+        """Each trace that holds a call, by the name of its conversation, the earliest first."""
+        found: list[Trace] = []
+        for trace_id, rows in self._spans.items():
+            line = min(line for _, _, line in rows.values())
+            try:
+                unread: list[Unread] = []
+                made = [self._span(checked(row), at, unread) for row, at, _ in rows.values()]
+            except ODD as error:
+                yield Problem(self._name, line, f"trace {trace_id}: {reason_of(error)}")
+                continue
+            made.sort(key=lambda one: one[0].order)
+            if any(span.kind in ("model", "tool") for span, _ in made):
+                name = next((name for _, name in made if name), None) or trace_id
+                spans = [span for span, _ in made]
+                found.append(Trace(name, spans, line, unread=unread, run=trace_id))
+        yield from sorted(found, key=lambda trace: (trace.spans[0].order, trace.run))
+
+    def _span(self, row: Row, at: str, unread: list[Unread]) -> tuple[Span, str | None]:
+        logs = self._logs.get(str(row.get("spanId")), {}).values()
+        return _span(row, at, [_logged(one) for one in sorted(logs, key=_log_ns)], unread)
+
+
+def _holding(row: Row) -> tuple[int, str]:
+    """By this a span holds before another of its id: its end, and then what it says."""
+    end = str(row.get("endTimeUnixNano"))
+    return int(end) if end.isdecimal() else 0, _text(row)
+
+
+def _text(row: Row) -> str:
+    return json.dumps(row, sort_keys=True, default=str)
+
+
+def _log_ns(log: Row) -> int:
+    return _ns(log.get("timeUnixNano")) or _ns(log.get("observedTimeUnixNano")) or 0
+
+
+def _span(row: Row, at: str, logs: Sequence[Log], unread: list[Unread]) -> tuple[Span, str | None]:
     """A span, and the conversation that it says it is of."""
     attributes = _attributes(row)
     own_id, name = str(row.get("spanId")), str(row.get("name"))
     happened = [(str(one.get("name")), _attributes(one)) for one in objects_in(row.get("events"))]
     odd: list[Unread] = []
-    told = otel.read(attributes, [*happened, *logs.get(own_id, ())], odd)
+    told = otel.read(attributes, [*happened, *logs], odd)
     unread += [Unread(o.what, f"{at}/attributes", f"{o.reason} ({o.pointer})") for o in odd]
-    start_us, end_us = _us(row.get("startTimeUnixNano")), _us(row.get("endTimeUnixNano"))
-    if start_us is None:
+    start_ns, end_ns = _ns(row.get("startTimeUnixNano")), _ns(row.get("endTimeUnixNano"))
+    if start_ns is None:
         raise ValueError(f"the span {own_id} has no time")
     tool, conversation = told.pop("tool"), told.pop("conversation")
     error = ""
@@ -108,13 +170,15 @@ def _span(row: Row, at: str, logs: Logs, unread: list[Unread]) -> tuple[Span, st
         **{**told, "call_id": told["call_id"] or ""},
         id=own_id,
         at=at,
-        start_us=start_us,
-        end_us=end_us,
+        order=f"{start_ns:020}{end_ns or 0:020}{own_id}",
+        start_us=start_ns // 1_000,
+        end_us=None if end_ns is None else end_ns // 1_000,
         name=tool or name.removeprefix("execute_tool ") if told["kind"] == "tool" else name,
-        parent=str(row.get("parentSpanId")),
+        parent=str(row.get("parentSpanId") or ""),
         asked_at=f"{at}/attributes",
         answered_at=f"{at}/attributes",
         error=error,
+        beside={"trace": str(row.get("traceId"))},
     )
     return span, conversation
 
@@ -158,5 +222,5 @@ def _value(value: Any) -> Any:
     return None
 
 
-def _us(nanoseconds: Any) -> int | None:
-    return None if nanoseconds in (None, "", 0, "0") else int(nanoseconds) // 1_000
+def _ns(nanoseconds: Any) -> int | None:
+    return None if nanoseconds in (None, "", 0, "0") else int(nanoseconds)

@@ -27,7 +27,8 @@ class Span(NamedTuple):
     The kind ``words`` is a conversation as it ended, its calls not recorded.
     ``asked`` and ``answered`` are its input and output as recorded. ``tools`` are those offered,
     in the shape of chat completions. ``error`` says why it failed, "" where it did not. What
-    stands ``beside`` is kept with the response as it was.
+    stands ``beside`` is kept with the response as it was. ``order`` is what steps of one time are
+    ordered by, ``at`` where it is "".
     """
 
     id: str
@@ -53,6 +54,7 @@ class Span(NamedTuple):
     call_id: str = ""
     error: str = ""
     beside: Mapping[str, Any] = {}
+    order: str = ""
 
     @property
     def is_open(self) -> bool:

@@ -71,7 +71,7 @@ class Telling:
         self.talks: list[_Talk] = []
         self.unread: list[Unread] = []
         self._trace, self._options = trace, options
-        self._spans = sorted(trace.spans, key=lambda span: (span.start_us or 0, span.at))
+        self._spans = sorted(trace.spans, key=lambda one: (one.start_us or 0, one.order or one.at))
         self._by_id = {span.id: span for span in self._spans}
         self._goes_on = any(span.is_open for span in self._spans if span.parent not in self._by_id)
         if self._goes_on:
