@@ -1,7 +1,8 @@
 #!/bin/sh
 # What the tests need that no Python package brings: a Chromium to look at the HTML report with,
 # PostgreSQL to keep logs in, PgBouncer to stand before it, Java and Maven for the brokers of Kafka
-# (tools/kafka.sh). The verifiers in Go are built by tools/go.sh.
+# (tools/kafka.sh), Node and npm for the TypeScript client (tools/node.sh). The verifiers in Go are
+# built by tools/go.sh.
 # Debian's root gets it installed; everybody else is told the one command to type.
 set -eu
 
@@ -30,6 +31,8 @@ has_pgbouncer() { command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbounc
 has_java() { java -version >/dev/null 2>&1; }
 has_maven() { mvn -v >/dev/null 2>&1; }
 
+has_node() { command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1; }
+
 # Without one of these tools/setup.sh has nothing to start from.
 can_make_environment() {
   [ -x .venv/bin/uv ] || uv --version >/dev/null 2>&1 ||
@@ -45,6 +48,7 @@ has_postgres || packages="$packages postgresql"
 has_pgbouncer || packages="$packages pgbouncer"
 has_java || packages="$packages default-jre-headless"
 has_maven || packages="$packages maven"
+has_node || packages="$packages nodejs npm"
 if is_debian && ! can_make_environment; then packages="$packages python3-venv"; fi
 if [ -z "$packages" ]; then exit 0; fi
 
@@ -58,12 +62,12 @@ if is_debian && [ "$(id -u)" = 0 ]; then
 fi
 
 say "The tests look at the HTML report in Chromium, keep logs in a PostgreSQL behind a PgBouncer and feed"
-say "the brokers of Kafka that they start, and something they need is missing. Install it with"
+say "the brokers of Kafka that they start, and run programs in Node; something they need is missing. Install it with"
 if [ "$(uname -s)" = Darwin ]; then
-  say "  brew install --cask google-chrome; brew install postgresql pgbouncer openjdk maven"
+  say "  brew install --cask google-chrome; brew install postgresql pgbouncer openjdk maven node"
 elif is_debian; then
   say "  sudo apt-get install $packages"
 else
-  say "  your system's package manager, so that chromium or google-chrome, PostgreSQL's initdb, pgbouncer, java and mvn are on PATH"
+  say "  your system's package manager, so that chromium or google-chrome, PostgreSQL's initdb, pgbouncer, java, mvn, node and npm are on PATH"
 fi
 exit 1

@@ -19,8 +19,11 @@ from pathlib import Path
 
 RUN = {"python", "console"}
 SHOWN = frozenset(
-    ("", "go", "html", "ini", "json", "jsonl", "mermaid", "output", "sql", "text", "toml", "yaml")
-)
+    (
+        "", "go", "html", "ini", "java", "javascript", "json", "jsonl", "mermaid", "output", "sql",
+        "text", "toml", "typescript", "yaml",
+    )
+)  # fmt: skip
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[^`]*)$")
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.*) -->")
