@@ -54,7 +54,7 @@ def _is_document(value: Any) -> bool:
 
 
 def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
-    held = Gathered(source.name)
+    held = GatheredSpans(source.name)
 
     def read(value: Value) -> Iterator[Problem]:
         document = value.read()
@@ -72,7 +72,7 @@ def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
     yield from held.traces()
 
 
-class Gathered:
+class GatheredSpans:
     """Spans and logs, each once however often it comes; in what order they come is all the same.
 
     Of a span that comes with other content the one that ended last holds. Logs of one time stay
