@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,14 +16,16 @@ from starlette.testclient import TestClient
 import refold
 from refold.conversation import Attributes, UserUtterance
 from refold.privacy.holds import place_hold
+from refold.replay import ChatEndpoint, compare, replays
 from refold.replay.datasets import Dataset
 from refold.ui import app
 from refold.ui.forms import FORMS
 from refold.ui.sending import FIELDS_MAX, SENT_BYTES_MAX
 from refold.ui.writing import Writing
 from tests.replay.pages import Page
-from tests.replay.stories import record
+from tests.replay.stories import as_message, record
 from tests.support.browser import Browser, browser
+from tests.support.chat_server import HANG, ChatServer
 from tests.ui.serving import served
 
 BASE = "http://localhost"
@@ -405,3 +408,83 @@ def test_a_label_and_a_redaction_are_seen_in_the_browser(store: refold.Store, ta
 def fill(tab: Browser, name: str, text: str) -> None:
     """Put a text into a field."""
     tab.value(f"document.getElementById('{name}').value = '{text}'")
+
+
+@pytest.fixture
+def answering(store: refold.Store) -> Iterator[TestClient]:
+    """Pages whose replays are answered by a local server."""
+    with ChatServer(as_message) as server:
+        asked = ChatEndpoint(server.base_url, api_key="-")
+        yield reader(store, Writing(actor="ann", candidate=asked))
+
+
+def ended(client: TestClient) -> str:
+    """What the page says of the last replay, when it has ended."""
+    started = client.app.state.forms.started  # type: ignore[attr-defined]
+    limit = time.monotonic() + 60
+    while not next(iter(started)).ended:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    return Page(client.get("/write/replay").text).all("li")[0].text
+
+
+def test_a_replay_is_started_and_goes_on_by_itself(
+    store: refold.Store, answering: TestClient
+) -> None:
+    """With what the plan says of who started it; the same again asks nothing more."""
+    what = {"stream": "call-1", "prompt": "Be brief.\r\n", "model": "small", "control": "yes"}
+    answer = send(answering, "replay", **what)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/write/replay")
+    assert ended(answering).endswith("on 1 conversation: 4 of 4 decisions asked, done")
+    run, control = (one for one in replays(store) if one.streams)
+    changed = run.variant if run.variant.prompt else control.variant
+    assert (changed.prompt, changed.model) == ("Be brief.\n", "small")
+    plans = [e for e in store.read_all() if e.type == "replay.planned"]
+    assert {e.metadata["actor"] for e in plans} == {"ann"}
+    assert len(compare(store, ["call-1"], changed).conversations) == 1
+    Dataset.make(store, "one", ["call-1"])
+    send(answering, "replay", dataset="one", prompt="Be brief.\n", model="small")
+    assert ended(answering).endswith("0 of 0 decisions asked, done")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"stream": "call-1"}, "a prompt, or a model"),
+        ({"model": "small"}, "a dataset, or one a line"),
+        ({"model": "small", "stream": "call-1", "dataset": "one"}, "a dataset, or one a line"),
+        ({"model": "small", "stream": "call-9"}, "call-9"),
+        ({"model": "small", "dataset": "none"}, "no dataset"),
+        ({"model": "small", "stream": "call-1", "max_cost": "much"}, "US dollars"),
+        ({"model": "small", "stream": "empty-1"}, "empty-1"),
+    ],
+)
+def test_a_replay_that_cannot_be_is_not_begun(
+    store: refold.Store, answering: TestClient, fields: dict[str, str], said: str
+) -> None:
+    """What is to be mended stands on the form, before anything is asked."""
+    before = store.log_head()
+    answer = send(answering, "replay", **fields)
+    assert answer.status_code in (400, 404)
+    assert said in problem(answer)
+    assert "Started here" not in answer.text
+    assert store.log_head() == before
+
+
+def test_one_replay_goes_on_at_a_time(store: refold.Store) -> None:
+    """The second is told how far the first is; who stops answering is told of too."""
+    with ChatServer(as_message) as server:
+        server.always = HANG
+        asked = ChatEndpoint(server.base_url, api_key="-")
+        client = reader(store, Writing(actor="ann", candidate=asked))
+        what = {"stream": "call-1", "model": "small"}
+        assert send(client, "replay", **what).status_code == 303
+        again = send(client, "replay", **what)
+        assert again.status_code == 400
+        assert "goes on (0 of 2)" in problem(again)
+    assert "stopped: " in ended(client) or "failed" in ended(client)
+
+
+def test_without_an_endpoint_no_replay_is_offered(client: TestClient) -> None:
+    """The page says how there would be one."""
+    assert "--base-url" in problem(client.get("/write/replay?stream=call-1"))

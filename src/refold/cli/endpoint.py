@@ -147,6 +147,15 @@ def prices_of(options: dict[str, Any]) -> dict[str, Any]:
     return options | {"prices": prices}
 
 
+base_url_option: Final = option(
+    "--base-url",
+    envvar=["REFOLD_BASE_URL", "OPENAI_BASE_URL"],
+    default=OPENAI_URL,
+    metavar="URL",
+    help="Where the model is served.",
+)
+
+
 def api_option(name: str) -> Decorator:
     """In which of the APIs a model is asked."""
     apis = click.Choice(["chat", "responses", "anthropic", "gemini"])

@@ -57,13 +57,7 @@ replay_options: Final = together(
         help="next-step asks the candidate at every recorded decision; verify asks no one.",
     ),
     endpoint.variant_options,
-    option(
-        "--base-url",
-        envvar=["REFOLD_BASE_URL", "OPENAI_BASE_URL"],
-        default=endpoint.OPENAI_URL,
-        metavar="URL",
-        help="Where the model is served.",
-    ),
+    endpoint.base_url_option,
     int_option("--samples", 1, 100, default=1, help="Independent runs."),
     int_option("--workers", 1, 256, default=4, help="Requests at a time."),
     option(

@@ -7,10 +7,10 @@ import sys
 import webbrowser
 from contextlib import ExitStack, closing
 from getpass import getuser
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import refold
-from refold.cli import output
+from refold.cli import endpoint, output
 from refold.cli.options import command, int_option, no_effect, opened, option
 from refold.cli.removing import classes
 from refold.errors import UsageError
@@ -32,20 +32,24 @@ PORT: Final = 8712
     metavar="NAME",
     help="With --write: who does it, as events say.  [default: who is logged in here]",
 )
-def ui_command(url: str, port: int, in_browser: bool, write: bool, actor: str | None) -> None:
+@endpoint.base_url_option
+@endpoint.api_option("--api")
+@endpoint.price_options
+def ui_command(url: str, port: int, in_browser: bool, write: bool, **options: Any) -> None:
     """Look at a store in the browser.
 
     Served on 127.0.0.1 until Ctrl-C, to this machine alone: which conversations there are, each
     with its state at any event, and the exact bytes behind an answer. It only reads, but with
-    --write: then labels, scores and notes can be given, datasets made, and values taken out for a
-    reason. Needs `pip install 'refold[ui]'`.
+    --write: then labels, scores and notes can be given, datasets made, replays started, and values
+    taken out for a reason. Replays ask --base-url; the key is read from REFOLD_API_KEY or
+    OPENAI_API_KEY. Needs `pip install 'refold[ui]'`.
 
         refold ui
         refold ui --db calls.db --open
         refold ui --write --actor ann
     """
     if not write:
-        no_effect("without --write", "actor")
+        no_effect("without --write", *options)
     try:
         import uvicorn
     except ModuleNotFoundError as error:
@@ -54,7 +58,7 @@ def ui_command(url: str, port: int, in_browser: bool, write: bool, actor: str | 
 
     with closing(_listening(port)) as at, ExitStack() as held:
         store, rows = _to_write(url, held) if write else _opened(url, held)
-        served = app(store, rows=rows, writing=_writing(actor) if write else None)
+        served = app(store, rows=rows, writing=_writing(**options) if write else None)
         address = f"http://127.0.0.1:{at.getsockname()[1]}/"
         output.show({"address": address}, [address])
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
@@ -81,10 +85,16 @@ def _to_write(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | N
     return store, held.enter_context(refold.open("memory:")) if url.endswith(".jsonl") else None
 
 
-def _writing(actor: str | None) -> Writing:
+def _writing(actor: str | None, base_url: str, api: str, **prices: Any) -> Writing:
     from refold.ui.writing import Writing
 
-    return Writing(actor=actor or getuser(), classes=classes())
+    candidate = None
+    try:
+        candidate = endpoint.endpoint(base_url, api=api)
+    except UsageError as error:
+        output.note(f"no replay can be started: {error.message}")
+    how: Any = endpoint.prices_of(prices)
+    return Writing(actor=actor or getuser(), candidate=candidate, classes=classes(), **how)
 
 
 def _listening(port: int) -> socket.socket:

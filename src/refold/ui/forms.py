@@ -9,8 +9,11 @@ from refold import Store
 from refold.errors import RefoldError, UsageError
 from refold.privacy.redaction import redact
 from refold.privacy.removing import Removal
+from refold.replay import Variant, replay, select
+from refold.replay.control import control_of
 from refold.replay.datasets import Dataset
 from refold.replay.labels import label, score_in
+from refold.replay.plan import answered_by
 from refold.ui.conversations import BESIDE
 from refold.ui.pages import place, queried
 from refold.ui.writing import Form, Sent
@@ -18,7 +21,8 @@ from refold.ui.writing import Form, Sent
 NAME_CHARS_MAX: Final = 1_000
 EVENT_CHARS_MAX: Final = 1_100
 WORDS_CHARS_MAX: Final = 4_000
-STREAMS_CHARS_MAX: Final = 100_000
+PROMPT_CHARS_MAX: Final = 100_000
+STREAMS_CHARS_MAX: Final = 400_000
 CHANGES_SHOWN_MAX: Final = 100
 
 
@@ -60,15 +64,14 @@ def _conversation(stream: str) -> str:
 # -- datasets -------------------------------------------------------------------------------------
 
 
-def lines_of(text: str) -> list[str]:
-    """The lines that say something, each once."""
-    return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+def _conversations(text: str) -> list[str]:
+    """The conversations that are named, one a line, each once."""
+    lines = dict.fromkeys(line.strip() for line in text.split("\n"))
+    return [_conversation(line) for line in lines if line]
 
 
 def _dataset(sent: Sent) -> str:
-    name, streams = sent.needed("name"), lines_of(sent.needed("stream", STREAMS_CHARS_MAX))
-    for stream in streams:
-        _conversation(stream)
+    name, streams = sent.needed("name"), _conversations(sent.needed("stream", STREAMS_CHARS_MAX))
     made = Dataset.make(sent.store, name, streams, chosen_by={"marked": "by hand"}, by=sent.actor)
     return f"/write/dataset{queried(name=made.name)}"
 
@@ -77,13 +80,49 @@ def _datasets(store: Store, _fields: Mapping[str, str]) -> Mapping[str, object]:
     return {"datasets": Dataset.all(store)}
 
 
+# -- replays --------------------------------------------------------------------------------------
+
+
+def _replay(sent: Sent) -> str:
+    store, writing = sent.store, sent.forms.writing
+    candidate = writing.candidate
+    if candidate is None:
+        raise UsageError("no endpoint is known that could answer")
+    typed = sent.typed("prompt", PROMPT_CHARS_MAX)
+    prompt, model = typed if typed.strip() else None, sent.text("model") or None
+    if prompt is None and model is None:
+        raise UsageError("say what is to be changed: a prompt, or a model")
+    variant = Variant(prompt=prompt, model=model, label=sent.text("label") or None)
+    streams = _asked(sent)
+    variant = answered_by(store, variant, getattr(candidate, "url", None))
+    control = control_of(store, [*streams], variant) if sent.text("control") else None
+    how: Any = {"max_cost": sent.text("max_cost") or None, "actor": sent.actor}
+    how |= {"control": control, "prices": writing.prices}
+    sent.forms.started.start(
+        variant.id,
+        len(streams),
+        lambda tell: replay(store, streams, variant, candidate, progress=tell, **how),
+    )
+    return "/write/replay"
+
+
+def _asked(sent: Sent) -> dict[str, int | None]:
+    """The conversations to ask, each up to its version in the dataset, or whole."""
+    named, dataset = sent.text("stream", STREAMS_CHARS_MAX), sent.text("dataset")
+    if bool(named) == bool(dataset):
+        raise UsageError("say which conversations: a dataset, or one a line")
+    if dataset:
+        return dict(Dataset.named(sent.store, dataset).versions)
+    return dict.fromkeys(select(sent.store, streams=_conversations(named)))
+
+
 # -- redaction ------------------------------------------------------------------------------------
 
 
 def _redact(sent: Sent) -> str:
     event = sent.needed("event", EVENT_CHARS_MAX)
     what = _what(sent.text("field"), sent.text("match"))
-    why = Removal(sent.needed("reason", WORDS_CHARS_MAX), sent.actor, sent.writing.classes)
+    why = Removal(sent.needed("reason", WORDS_CHARS_MAX), sent.actor, sent.forms.writing.classes)
     told = redact(sent.store, [event], **what, wanted=why)
     if left := [one for one in told.checks if not one.good]:
         parts = "; ".join(f"{one.name}: {one.detail}" for one in left)
@@ -114,6 +153,7 @@ def _what(field: str, match: str) -> dict[str, Any]:
 _LOOKING: Final = Removal("to see what would go")
 FORMS: Final = {
     "label": Form("Say something of it", _nothing, _label),
+    "replay": Form("Ask another prompt or model", _datasets, _replay),
     "dataset": Form("Keep as a dataset", _datasets, _dataset),
     "redact": Form("Take a value out", _going, _redact),
 }

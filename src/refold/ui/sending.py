@@ -25,9 +25,13 @@ _STATUS: Final = {NotFound: 404, Conflict: 409, Overloaded: 503, Unavailable: 50
 
 
 def form_page(visit: Visit) -> str:
-    """The page of a form, filled in as the address says; a field given twice has a line each."""
+    """The page of a form, filled in as the address says; a field given twice has a line each.
+
+    What is marked on the list of conversations comes as ``mark``.
+    """
     given = visit.request.query_params
     fields = {name: "\n".join(given.getlist(name)) for name in given}
+    fields["stream"] = fields.get("stream") or fields.get("mark", "")
     return _page(visit.store, visit.request, fields)
 
 
@@ -44,7 +48,7 @@ def _done(store: Store, request: Request, fields: Mapping[str, str]) -> Response
     try:
         (forms, actor), form = allowed(request), _form(request)
         key = forms.key_of(fields.get("token", ""), actor)
-        sent = Sent(store, forms.writing, actor, key, fields)
+        sent = Sent(store, forms, actor, key, fields)
         where = forms.once(key, partial(form.do, sent))
     except RefoldError as error:
         return _again(store, request, fields, error)

@@ -18,6 +18,7 @@ from refold.errors import NotFound, UsageError, refuse_unless
 from refold.privacy.policy import RetentionClass
 from refold.replay.candidate import Candidate
 from refold.replay.decision import Prices
+from refold.ui.starting import StartedReplays
 
 NOT_FROM_HERE: Final = "not_from_here"
 SENT_MAX: Final = 10_000
@@ -56,14 +57,18 @@ class Sent(NamedTuple):
     """A form that was sent: who sends it, its ``key``, and what its fields say, by name."""
 
     store: Store
-    writing: Writing
+    forms: Forms
     actor: str
     key: str
     fields: Mapping[str, str]
 
     def text(self, name: str, chars_max: int = 200) -> str:
         """What a field says, without the blanks around it; "" where it is empty."""
-        said = self.fields.get(name, "").replace("\r\n", "\n").strip()
+        return self.typed(name, chars_max).strip()
+
+    def typed(self, name: str, chars_max: int) -> str:
+        """What a field says, just so, but for how its lines end."""
+        said = self.fields.get(name, "").replace("\r\n", "\n")
         if len(said) > chars_max:
             given = f"{len(said):,} characters, and {chars_max:,} are taken"
             raise UsageError(f"{name}: {given}", argument=name)
@@ -89,10 +94,11 @@ class Form(NamedTuple):
 
 
 class Forms:
-    """The forms of one application, and which of them were sent."""
+    """The forms of one application, which of them were sent, and the replays that these started."""
 
     def __init__(self, writing: Writing) -> None:
         self.writing = writing
+        self.started = StartedReplays()
         self._sent: OrderedDict[str, Future[str]] = OrderedDict()
         self._lock = Lock()
 
