@@ -13,7 +13,10 @@ from tests.replay.stories import record
 from tests.support.browser import Browser, browser
 from tests.ui.serving import served
 
-PAGES = ("/", "/conversations/call-1", "/events/call-1@3", "/projections", "/live", "/nothing")
+PAGES = (
+    *("/", "/conversations/call-1", "/events/call-1@3", "/projections", "/live", "/nothing"),
+    *("/compare?a=call-1&b=call-2",),
+)
 
 
 @pytest.fixture(scope="module")

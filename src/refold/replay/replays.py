@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import asdict
@@ -121,6 +121,22 @@ def replays(store: Store, *, category: str | None = None) -> list[Replay]:
     for (variant_id, sample), of_sample in tried.items():
         found[variant_id].streams[sample] = list(of_sample)
     return list(found.values())
+
+
+class ReplayBranch(NamedTuple):
+    """A branch with the answers of a replay: of which conversation, variant and sample."""
+
+    stream: str
+    variant: Variant
+    sample: int
+
+
+def replay_on(store: Store, branch: str) -> ReplayBranch | None:
+    """What a branch holds the answers of; None for a stream that no replay has made."""
+    named = _BRANCH.fullmatch(branch)
+    if named is None or store.head(branch) == NO_EVENTS:
+        return None
+    return ReplayBranch(named[1], _variant_on(store, branch), int(named[3]))
 
 
 def only_pair(store: Store) -> tuple[str, str] | None:

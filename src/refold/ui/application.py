@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from refold import Store
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
-from refold.ui import conversation, conversations, event, live, money, projections
+from refold.ui import compare, conversation, conversations, event, live, money, projections
 from refold.ui.guard import Guard
 from refold.ui.pages import ASSETS, asset
 from refold.ui.sending import form_page, send
@@ -31,6 +31,7 @@ SCREENS: Final[dict[str, Screen]] = {
     "/projections": projections.screen,
     "/live": live.screen,
     "/write/{form}": form_page,
+    "/compare": compare.screen,
 }
 """What each address shows. The first that fits answers."""
 _STATUS: Final = {UsageError: 400, NotFound: 404, Unavailable: 503}

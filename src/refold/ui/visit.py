@@ -38,6 +38,11 @@ class Visit(NamedTuple):
         """A part of the path."""
         return str(self.request.path_params[name])
 
+    @property
+    def root(self) -> str:
+        """Where the application is mounted, "" at the top."""
+        return str(self.request.scope.get("root_path", ""))
+
     def page(self, template: str, **values: object) -> str:
         """A page whose links lead to where the application is mounted."""
         return rendered(self.request, template, **values)

@@ -12,10 +12,14 @@ _KEPT_IN_ANCHORS: Final = "@~:-._"
 
 
 class Link(NamedTuple):
-    """A name, and the anchor that it leads to; None where that is not on the page."""
+    """A name, and the anchor that it leads to; None where that is not on the page.
+
+    ``address`` is where it leads instead, "" for nowhere else.
+    """
 
     text: str
     anchor: str | None
+    address: str = ""
 
 
 def anchor(name: str) -> str:

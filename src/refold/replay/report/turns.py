@@ -122,11 +122,19 @@ def _sides(decision: DecisionComparison) -> list[Side]:
         return [Side("Recorded", recorded), Side("Candidate")]
     if decision.level == "same":
         return [Side("Both", recorded)]
-    olds, news = compare_words(cut(recorded.shown).shown, cut(candidate.shown).shown)
-    pairs = {id(call): pair for pair in decision.pairs for call in (pair.recorded, pair.candidate)}
+    return both_sides(("Recorded", recorded), ("Candidate", candidate), decision.pairs)
+
+
+def both_sides(
+    old: tuple[str, Action], new: tuple[str, Action], pairs: Iterable[CallPair]
+) -> list[Side]:
+    """Two answers against each other, each with its name; ``pairs`` are their calls that match."""
+    (was, before), (is_now, after) = old, new
+    olds, news = compare_words(cut(before.shown).shown, cut(after.shown).shown)
+    matched = {id(call): pair for pair in pairs for call in (pair.recorded, pair.candidate)}
     return [
-        Side("Recorded", recorded, "del", olds, pairs),
-        Side("Candidate", candidate, "ins", news, pairs, recorded),
+        Side(was, before, "del", olds, matched),
+        Side(is_now, after, "ins", news, matched, before),
     ]
 
 
