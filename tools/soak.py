@@ -32,6 +32,7 @@ SOAKED = [
     "tests/stateful",
     "tests/fuzz",
     "tests/capture/test_random_talks.py",
+    "tests/cli/test_strangers_files.py",
 ]
 
 

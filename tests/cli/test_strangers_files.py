@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from refold.cli.main import main
 from tests.cli.endpoints import says, serving
 from tests.cli.running import CALL, Refold
 from tests.cli.test_settings import leaves
+from tests.support.soak import bound
 
 EVIL = "from pathlib import Path\nPath('RAN').touch()\n"
 KEY = {"OPENAI_API_KEY": "sk-s3cret-7"}
@@ -254,39 +257,82 @@ SLOW = {
     "refold gate": ODD_VALUES[3::6],
 }
 """Where each run takes a while, a few are enough."""
+FEW = bound(4, len(ODD_VALUES))
+"""Of an option that another command has too: as many in one command, others in the next."""
 
 
 # The commands of `import` have the same options, and one code: one of them, and that of tables.
-TRIED = [
-    path
-    for path, _ in leaves(main)
+TRIED = {
+    path: command
+    for path, command in leaves(main)
     if not path.startswith("refold import ") or path.endswith((" openai-chat", " sql"))
-]
+}
+
+
+def options(path: str) -> list[click.Option]:
+    """Those of a command that can be set; to follow is to go on until it is ended."""
+    found = [one for one in TRIED[path].params if isinstance(one, click.Option)]
+    return [one for one in found if one.opts[0] not in ("--config", "--base-url", "--follow")]
+
+
+def declared(option: click.Option) -> str:
+    """What an option is, wherever it stands; each command has an object of its own."""
+    return f"{option.opts} {option.type.to_info_dict()} {option.multiple} {option.help}"
+
+
+@cache
+def tried() -> dict[str, list[tuple[str, str]]]:
+    """Of each command which options are set to which values.
+
+    Every value to each option, in the first command that has it; in others that have the same,
+    the next few values.
+    """
+    turns: Counter[str] = Counter()
+    found: dict[str, list[tuple[str, str]]] = {}
+    for path in TRIED:
+        for option in options(path):
+            values = SLOW.get(path) or next_values(turns, declared(option))
+            found.setdefault(path, []).extend((option.opts[0][2:], value) for value in values)
+    return found
+
+
+def next_values(turns: Counter[str], what: str) -> list[str]:
+    """All of them at first, then a few after those that were had."""
+    start = turns[what]
+    turns[what] += FEW if start else len(ODD_VALUES)
+    return [ODD_VALUES[at % len(ODD_VALUES)] for at in range(start, turns[what])]
+
+
+def test_every_value_is_given_to_every_option() -> None:
+    """Somewhere; and in each command each of its options is given some."""
+    given: dict[str, set[str]] = {}
+    for path in TRIED:
+        for option in options(path):
+            values = {value for key, value in tried()[path] if key == option.opts[0][2:]}
+            assert values, (path, option.opts)
+            if path not in SLOW:
+                given.setdefault(declared(option), set()).update(values)
+    assert [what for what in given if given[what] != {*ODD_VALUES}] == []
 
 
 @pytest.mark.parametrize("path", TRIED)
 def test_any_value_of_any_key_is_taken_or_refused(
     run: Refold, call: str, tmp_path: Path, path: str
 ) -> None:
-    """Each command with each of its options set to each odd value: no traceback, no odd code."""
-    command = dict(leaves(main))[path]
+    """Each command with each of its options set to odd values: no traceback, no odd code."""
     words = path.split()[1:]
     arguments = {"streams": [call], "stream": [call], "before": [call], "after": [call]}
     arguments |= {"files": ["x.json"], "file": ["x.json"], "names": ["calls"], "name": ["calls"]}
     (tmp_path / "x.json").write_text("{}")
     given = [
         word
-        for one in command.params
+        for one in TRIED[path].params
         if isinstance(one, click.Argument)
         for word in arguments.get(str(one.name), ["x"])
     ]
     given += ["--once"] if path == "refold projections run" else []
-    keys = [option.opts[0][2:] for option in command.params if isinstance(option, click.Option)]
-    tried = [(key, value) for key in keys for value in SLOW.get(path, ODD_VALUES)]
     with serving(says("Yes.")) as endpoint:
-        for key, value in tried:
-            if key in ("config", "base-url", "follow"):  # To follow is to go on until it is ended.
-                continue
+        for key, value in tried().get(path, []):
             text = f"[{words[0]}]\n{key} = {value}\n"
             (tmp_path / "refold.toml").write_text(text)
             done = run(*words, *given, "--config", "refold.toml", REFOLD_BASE_URL=endpoint.url)
