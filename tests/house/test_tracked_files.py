@@ -18,8 +18,8 @@ OTHERS = {
     "tests/audit/go/go.sum": "written by go",
 }
 KINDS = {
-    *(".py", ".md", ".sql", ".html", ".css", ".js", ".svg", ".txt", ".json", ".toml", ".yml"),
-    *(".sh", ".go", ".mod", ".xml", ".typed"),
+    *(".py", ".md", ".sql", ".html", ".css", ".js", ".ts", ".svg", ".txt", ".json", ".toml"),
+    *(".yml", ".sh", ".go", ".mod", ".xml", ".typed"),
 }
 NAMES = {"Makefile", "LICENSE", ".gitignore", "run"}
 SIZE_MAX = 120_000
