@@ -28,7 +28,7 @@ def events(count: int, *, seed: int = 1) -> list[Made]:
     chance = random.Random(seed)
     made: list[Made] = []
     while len(made) < count:
-        made += _conversation(chance, len(made) // EVENTS_EACH)
+        made += conversation(chance, len(made) // EVENTS_EACH)
     return made[:count]
 
 
@@ -46,14 +46,15 @@ def spent(rows: Iterable[tuple[Any, ...]], events: int) -> list[object]:
     ]
 
 
-def _conversation(chance: random.Random, number: int) -> list[Made]:
+def conversation(chance: random.Random, number: int, *, turns: int = _TURNS) -> list[Made]:
+    """One conversation of so many turns, each of :data:`EVENTS_A_TURN` events."""
     customer = {"role": "customer", "id": f"person-{number % 97}", "name": f"Person {number % 97}"}
     model = chance.choice(_MODELS)
     said: list[tuple[str, dict[str, Any]]] = [
         ("session.started", {"channel": "voice", "parties": [customer, {"role": "agent"}]}),
         ("agent.configured", _agent(model, f"v{number % 5}")),
     ]
-    for turn in range(_TURNS):
+    for turn in range(turns):
         said += _turn(chance, f"{number}-{turn}", model)
     # The last word is the end of the session.
     said[-1] = ("session.ended", {"reason": chance.choice(("completed", "transferred"))})

@@ -10,6 +10,7 @@ from typing import Any
 from bench.dialogues import EVENTS_A_TURN, REPEAT
 from bench.plan import Ask, Entry, Scale, Target, Workload
 from bench.workloads_detecting import detecting
+from bench.workloads_pages import pages
 from bench.workloads_postgres import on_postgres
 from bench.workloads_protected import encryption
 from bench.workloads_sealed import sealing
@@ -40,6 +41,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *_real(conversations, folder),
         *sealing(scale),
         detecting(scale),
+        pages(scale),
         *encryption(scale),
         *on_postgres(scale, conversations=conversations, folder=folder),
         _growth(scale),

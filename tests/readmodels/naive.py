@@ -32,6 +32,7 @@ CONTACT = {
 
 def rows_of(history: Iterable[Recorded]) -> dict[str, list[Row]]:
     """Every table and view, with its rows in the order of their keys."""
+    history = list(history)
     events = [event for event in history if "~" not in event.stream]
     streams = [list(group) for _, group in groupby(sorted(events, key=_place), lambda e: e.stream)]
     calls = [row for stream in streams for row in tool_calls(stream)]
@@ -41,7 +42,22 @@ def rows_of(history: Iterable[Recorded]) -> dict[str, list[Row]]:
         "tool_usage": tool_usage(calls),
         "costs": costs(streams),
         **people(streams),
+        "branches": branches(history),
     }
+
+
+def branches(history: Iterable[Recorded]) -> list[Row]:
+    """A row a branch, by name."""
+    forks = [event for event in history if event.type == "session.forked"]
+    rows = [
+        {
+            "stream": event.stream,
+            "parent": event.data["from_stream"],
+            "version": event.data["from_version"],
+        }
+        for event in forks
+    ]
+    return sorted(rows, key=lambda row: row["stream"])
 
 
 def conversation(stream: Sequence[Recorded]) -> Iterable[Row]:

@@ -16,6 +16,7 @@ ORDER = {
     "customers": "person",
     "customer_conversations": "person, stream",
     "customer_costs": "person, currency",
+    "branches": "stream",
 }
 """Every table and view for users, in an order of its rows that is always the same."""
 

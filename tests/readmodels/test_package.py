@@ -15,13 +15,14 @@ def test_it_exports_the_read_models_and_the_list_of_them() -> None:
     """`built_in` gives all, and each is an attribute by its name."""
     assert readmodels.__all__ == ["Wanted", "built_in", "find"]
     names = {one.name: one for one in readmodels.built_in()}
-    assert list(names) == ["conversations", "tool_usage", "costs", "customers", "search"]
+    listed = ["conversations", "tool_usage", "costs", "customers", "search", "branches"]
+    assert list(names) == listed
     assert names == {name: getattr(readmodels, name) for name in names}
 
 
 def test_they_can_be_kept_together() -> None:
     """No two of them have a table or view of the same name."""
-    assert len(by_name(readmodels.built_in())) == 5
+    assert len(by_name(readmodels.built_in())) == 6
 
 
 def test_they_can_be_tested_as_sentences() -> None:

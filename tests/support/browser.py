@@ -89,7 +89,9 @@ def browser() -> Iterator[Browser]:
     """A Chromium of its own, with a profile that is thrown away; ended when the block ends."""
     program = find_chromium()
     assert program is not None, "no Chromium: run `make system`"
-    with tempfile.TemporaryDirectory(prefix="refold-chromium-") as profile:
+    # What Chromium still writes while its profile is removed is nobody's business.
+    folder = tempfile.TemporaryDirectory(prefix="refold-chromium-", ignore_cleanup_errors=True)
+    with folder as profile:
         ends = [f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
         silent = subprocess.DEVNULL
         running = subprocess.Popen([program, *QUIET, *ends], stdout=silent, stderr=silent)

@@ -91,16 +91,6 @@ def test_a_conversation_is_shown_as_it_was(client: httpx2.Client) -> None:
     assert "call-2@3" not in {e.text for e in now.all("a")}
 
 
-@pytest.mark.parametrize("at", range(6))
-def test_the_state_shown_is_the_state_folded(store: refold.Store, at: int) -> None:
-    """At each version, whatever the page shows of it."""
-    from refold.conversation import Conversation
-
-    made = shown(store, "call-1", at=at)
-    assert made.state == store.fold("call-1", Conversation, version=at).state
-    assert made.cards[-1].version <= at
-
-
 def test_the_shares_of_time_add_up(store: refold.Store) -> None:
     """Each stretch begins where the one before it ends, from 0 to 1."""
     with refold.open("memory:") as made:

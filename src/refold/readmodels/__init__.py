@@ -1,8 +1,8 @@
 """Read models that come with refold: tables of what agents did, for anything that speaks SQL.
 
 They are projections (:mod:`refold.projections`) over the vocabulary of a conversation, kept in the
-database of the log: ``conversations``, ``tool_usage``, ``costs``, ``customers`` and ``search``,
-each an attribute of this module. docs/reference/read-models.md explains every column::
+database of the log: ``conversations``, ``tool_usage``, ``costs``, ``customers``, ``search`` and
+``branches``, each an attribute of this module. docs/reference/read-models.md explains the columns::
 
     from refold.projections import Projector
     from refold.readmodels import built_in
@@ -32,13 +32,14 @@ _MODULE_OF = {
     "costs": "spending",
     "customers": "people",
     "search": "searching",
+    "branches": "forks",
     "Wanted": "finding",
     "find": "finding",
 }
 
 
 def built_in() -> tuple[Projection, ...]:
-    """All of them: ``conversations``, ``tool_usage``, ``costs``, ``customers``, ``search``."""
+    """All of them, those that are named above, in that order."""
     return tuple(__getattr__(name) for name in _MODULE_OF if name not in __all__)
 
 

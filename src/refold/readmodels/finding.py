@@ -154,22 +154,23 @@ def find(
     refuse_unless(isinstance(wanted, Wanted), "a refold.readmodels.Wanted", wanted=wanted)
     projector = Projector(store, [search], rows=rows)
     for _ in range(TRIES_MAX):
-        _bring_up(projector, progress)
+        bring_up(projector, progress)
         found = _looked_up(projector, wanted, among)
         if projector.status()[0].state == "current":  # Else another program shows its own.
             return found
-    raise _taken_turns()
+    raise _taken_turns(search.name)
 
 
-def _bring_up(projector: Projector, progress: Callable[[int, int], None] | None) -> None:
-    """Bring the rows to where the log ends; those of another program are kept for it.
+def bring_up(projector: Projector, progress: Callable[[int, int], None] | None = None) -> None:
+    """Bring rows to where the log ends; those of another program are kept for it.
 
     Two programs whose upcasters differ read the same log otherwise. Each goes on with the rows
     that it made, and neither has to make them anew each time that it comes after the other.
     """
     for _ in range(TRIES_MAX):
-        if projector.status()[0].state == "changed":
-            projector.adopt(search.name, progress=progress)
+        for status in projector.status():
+            if status.state == "changed":
+                projector.adopt(status.name, progress=progress)
         try:
             projector.catch_up(progress=progress)
         except UsageError as error:
@@ -177,35 +178,30 @@ def _bring_up(projector: Projector, progress: Callable[[int, int], None] | None)
                 raise
         else:
             return
-    raise _taken_turns()
+    raise _taken_turns(*projector.projections)
 
 
-def _taken_turns() -> Unavailable:
-    return Unavailable(f"other programs make the read model {search.name!r} anew all the time")
+def _taken_turns(*names: str) -> Unavailable:
+    said = " or ".join(names)
+    return Unavailable(f"other programs make the read model {said} anew all the time")
 
 
 def _looked_up(
     projector: Projector, wanted: Wanted, among: Callable[[str], bool] | None
 ) -> FoundStreams:
-    names = [*wanted.names, *_prompt(projector, wanted)]
-    saying = _saying(projector, wanted)
-    terms, values = zip(*_conditions(wanted, names, saying), strict=True)
-    sql = f"SELECT stream, cost, attributes FROM search_streams AS one WHERE {' AND '.join(terms)}"
-    rows = projector.query(sql, list(chain.from_iterable(values)))
-    least, category = read_amount(wanted.cost_over), wanted.category
+    condition, values = fitting(projector, wanted)
+    sql = f"SELECT stream, cost, attributes FROM search_streams AS one WHERE {condition}"
     fit: dict[str, str] = {
         stream: attributes
-        for stream, cost, attributes in rows
-        if _is_over(least, cost)
-        and category in (None, category_of(stream))
-        and (among is None or among(stream))
+        for stream, cost, attributes in projector.query(sql, values)
+        if is_over(wanted, cost) and (among is None or among(stream))
     }
     (status,) = projector.status()
     return FoundStreams(
         wanted,
         frozenset(_sample(wanted, fit)),
-        _positions(projector, saying),
-        [] if fit else list(_unknown(projector, wanted, names)),
+        _positions(projector, _saying(projector, wanted)),
+        [] if fit else list(_unknown(projector, wanted, _names(projector, wanted))),
         [parked.stream for parked in status.parked],
     )
 
@@ -221,13 +217,26 @@ def _sample(wanted: Wanted, fit: dict[str, str]) -> Iterable[str]:
     return sampled(fit, wanted.sample, seed=wanted.seed, stratum_of=strata.get)
 
 
+def fitting(projector: Projector, wanted: Wanted) -> Saying:
+    """What SQL can tell of a row ``one`` of ``search_streams``: all but :func:`is_over`."""
+    names, saying = _names(projector, wanted), _saying(projector, wanted)
+    terms, values = zip(*_conditions(wanted, names, saying), strict=True)
+    return " AND ".join(terms), list(chain.from_iterable(values))
+
+
+def _names(projector: Projector, wanted: Wanted) -> list[tuple[str, str]]:
+    return [*wanted.names, *_prompt(projector, wanted)]
+
+
 def _conditions(
     wanted: Wanted, names: Iterable[tuple[str, str]], saying: Saying | None
 ) -> Iterator[tuple[str, Sequence[SqlValue]]]:
-    """What SQL can tell of a row ``one``: terms, each with its values."""
+    """Terms, each with its values."""
     yield "events > 0 AND last_at >= ? AND first_at <= ?", [*map(at, wanted.bounds_us)]
     for kind, name in names:
         yield _HAS, (kind, name)
+    if wanted.category is not None:
+        yield _of_category(wanted.category)
     if wanted.outcome is not None:
         yield f"coalesce(outcome, '{OPEN}') = ?", (wanted.outcome,)
     if wanted.with_error:
@@ -237,8 +246,22 @@ def _conditions(
         yield f"stream IN (SELECT stream FROM search WHERE {condition})", values
 
 
-def _is_over(least: Decimal | None, cost: str) -> bool:
-    """Whether a cost by currency is over an amount, exactly; SQL would take it for a float."""
+def _of_category(category: str) -> Saying:
+    """See :func:`~refold.core.event.category_of`."""
+    name, is_branch = category.removesuffix("~"), category.endswith("~")
+    if "-" in name or "~" in name:
+        return "0 = 1", ()
+    begins = [f"{name}-", f"{name}~"] if is_branch else [f"{name}-"]
+    terms = ["stream = ?", *["substr(stream, 1, CAST(? AS integer)) = ?"] * len(begins)]
+    values: list[SqlValue] = [name]
+    for one in begins:
+        values += [len(one), one]
+    return f"stream {'' if is_branch else 'NOT '}LIKE '%~%' AND ({' OR '.join(terms)})", values
+
+
+def is_over(wanted: Wanted, cost: str) -> bool:
+    """Whether a cost by currency is over what was asked; SQL would take amounts for floats."""
+    least = read_amount(wanted.cost_over)
     return least is None or any(amount > least for amount in amounts_in(cost).values())
 
 

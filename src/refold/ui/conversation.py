@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -12,14 +11,20 @@ from refold import Recorded, Store, diff_states
 from refold.conversation import Conversation
 from refold.conversation.state import ConversationState
 from refold.conversation.transcript import Line, transcript
+from refold.core.expected import NO_EVENTS
 from refold.errors import NotFound
+from refold.projections import Projector
+from refold.readmodels.forks import branches
 from refold.replay.report.formatting import offset
 from refold.times import rfc3339
+from refold.ui.current import Behind, brought_up
+from refold.ui.glance import Glance, Glanced, TimeSpent
 from refold.ui.visit import Visit
 
 EVENTS_A_PAGE: Final = 200
 BRANCHES_MAX: Final = 100
 CHANGES_MAX: Final = 50
+_BRANCHES: Final = "SELECT stream, version FROM branches WHERE parent = ? ORDER BY stream LIMIT ?"
 KINDS: Final = {
     "user.utterance": "user",
     "agent.utterance": "agent",
@@ -28,15 +33,6 @@ KINDS: Final = {
     "tool.relayed": "result",
 }
 """What kind of card an event makes; any other is a note."""
-_WAITED_FOR: Final = {
-    "model.response": "model",
-    "agent.utterance": "model",
-    "model.failed": "model",
-    "tool.result": "tools",
-    "tool.relayed": "tools",
-    "user.utterance": "caller",
-}
-"""Who the time before an event was spent waiting for; anything else counts as ``other``."""
 
 
 class Card(NamedTuple):
@@ -56,15 +52,6 @@ class Card(NamedTuple):
     repeated: int = 1
 
 
-class TimeSpent(NamedTuple):
-    """A stretch of the bar of time: who was waited for, how long, and where it lies, 0 to 1."""
-
-    who: str
-    ms: float
-    start: float
-    width: float
-
-
 class BranchLink(NamedTuple):
     """A branch, and the version after which it leaves."""
 
@@ -77,6 +64,7 @@ class Shown(NamedTuple):
 
     ``cards`` are the last events up to there, from version ``first`` on. ``changes`` are what the
     event at ``at`` changed in the :func:`outline` of the state, as JSON Patch (RFC 6902).
+    ``behind`` says how far branches are known, where that is not to the end of the log.
     ``happened_at`` and ``known_at`` are when it happened and when it was recorded, RFC 3339.
     """
 
@@ -88,42 +76,50 @@ class Shown(NamedTuple):
     state: ConversationState
     changes: Sequence[Any]
     spent: Sequence[TimeSpent]
+    spent_ms: Mapping[str, float]
     branches: Sequence[BranchLink]
+    behind: Behind | None
     happened_at: str
     known_at: str
 
 
 def screen(visit: Visit) -> str:
     """The page of a conversation, up to a version."""
-    one = shown(visit.store, visit.place("stream"), at=visit.number("at"))
+    one = shown(visit.store, visit.place("stream"), at=visit.number("at"), rows=visit.rows)
     return visit.page("conversation.html", one=one, outline=outline(one.state))
 
 
-def shown(store: Store, stream: str, *, at: int | None = None) -> Shown:
+def shown(store: Store, stream: str, *, at: int | None = None, rows: Store | None = None) -> Shown:
     """A conversation as it was at a version, by default the last.
 
     :class:`~refold.errors.NotFound` where there is no such stream.
     """
-    whole = list(store.read(stream))
-    if not whole:
+    head = store.head(stream)
+    if head == NO_EVENTS:
         raise NotFound(f"there is no stream {stream!r}", stream=stream)
-    head = whole[-1].version
     at = head if at is None else min(max(at, 0), head)
     first = max(0, at + 1 - EVENTS_A_PAGE)
-    state = store.fold(stream, Conversation, version=at).state
-    before = store.fold(stream, Conversation, version=at - 1).state if at else ConversationState()
+    window = list(store.read(stream, from_version=max(0, first - EVENTS_A_PAGE), to_version=at))
+    (opening,) = store.read(stream, to_version=0)
+    then = store.fold(stream, Glance, version=at - 1).state if at else Glanced()
+    before = outline(then.state)
+    glanced = Glance.run(window[-1:], then).state
+    latest = glanced if at == head else store.fold(stream, Glance).state
+    later = list(_redacted_later(store, window, latest.state))
     return Shown(
         stream=stream,
         at=at,
         head=head,
         first=first,
-        cards=list(_folded(_cards(whole, first, at))),
-        state=state,
-        changes=diff_states(outline(before), outline(state))[:CHANGES_MAX],
-        spent=list(_spent(whole[: at + 1])),
-        branches=list(branches_of(store, stream)),
-        happened_at=rfc3339(whole[at].occurred_at_us),
-        known_at=rfc3339(whole[at].recorded_at_us),
+        cards=list(_folded(_cards(opening, window, later, first))),
+        state=glanced.state,
+        changes=diff_states(before, outline(glanced.state))[:CHANGES_MAX],
+        spent=list(glanced.spent()),
+        spent_ms={who: us / 1_000 for who, us in glanced.spent_us.items()},
+        behind=brought_up(store, rows),
+        branches=list(branches_of(store, stream, rows=rows)),
+        happened_at=rfc3339(window[-1].occurred_at_us),
+        known_at=rfc3339(window[-1].recorded_at_us),
     )
 
 
@@ -144,32 +140,38 @@ def outline(state: ConversationState) -> dict[str, Any]:
     return built
 
 
-def branches_of(store: Store, stream: str) -> Iterator[BranchLink]:
-    """The branches that leave a stream itself, by name, replays among them."""
-    category = f"{stream.partition('-')[0].partition('~')[0]}~"
-    links = (
-        BranchLink(info.stream, info.fork.version)
-        for info in store.streams(category=category)
-        if info.fork is not None and info.fork.parent == stream
-    )
-    return islice(links, BRANCHES_MAX)
+def branches_of(store: Store, stream: str, *, rows: Store | None = None) -> Iterator[BranchLink]:
+    """The branches that leave a stream itself, by name, replays among them, as far as known."""
+    projector = Projector(store, [branches], rows=rows)
+    if projector.status()[0].state == "current":
+        for name, version in projector.query(_BRANCHES, (stream, BRANCHES_MAX)):
+            yield BranchLink(str(name), int(version))
 
 
-def _cards(whole: Sequence[Recorded], first: int, at: int) -> Iterator[Card]:
-    """The cards of versions ``first`` to ``at``.
+def _redacted_later(
+    store: Store, window: Sequence[Recorded], latest: ConversationState
+) -> Iterator[Recorded]:
+    """What was redacted of some events since: that is not shown at any moment."""
+    held = {one.origin_id for one in window}
+    for redaction in latest.redactions:
+        if redaction.event.event in held and redaction.id not in held:
+            yield store.event(redaction.id)
 
-    What came some way before is looked at too, for the calls that results belong to; and what was
-    redacted later, for that is not shown at any moment.
+
+def _cards(
+    opening: Recorded, window: Sequence[Recorded], later: Sequence[Recorded], first: int
+) -> Iterator[Card]:
+    """The cards of a window of versions, from ``first`` on.
+
+    What came some way before is looked at too, for the calls that results belong to.
     """
-    window = whole[max(0, first - EVENTS_A_PAGE) : at + 1]
-    later = [one for one in whole[at + 1 :] if one.type == "redaction.applied"]
     by_id = {one.origin_id: one for one in window}
-    started_us = whole[0].occurred_at_us
-    usually_us = whole[0].recorded_at_us - started_us
+    started_us = opening.occurred_at_us
+    usually_us = opening.recorded_at_us - started_us
     heard = _heard(window)
     for line in transcript([*window, *later]):
         recorded = by_id.get(line.id)
-        if recorded is None or recorded.version < first or recorded.version > at:
+        if recorded is None or recorded.version < first:
             continue
         kind = KINDS.get(line.type, "note")
         clock = offset(recorded.occurred_at_us - started_us)
@@ -195,21 +197,3 @@ def _folded(cards: Iterable[Card]) -> Iterator[Card]:
         held = card
     if held is not None:
         yield held
-
-
-def _spent(history: Sequence[Recorded]) -> Iterator[TimeSpent]:
-    """Where the time went, from event to event, neighbours for the same one together."""
-    started_us = history[0].occurred_at_us
-    whole_us = max(one.occurred_at_us for one in history) - started_us
-    if whole_us <= 0:
-        return
-    stretches: list[tuple[str, int, int]] = []
-    for before, after in pairwise(sorted(history, key=lambda one: one.occurred_at_us)):
-        who = _WAITED_FOR.get(after.type, "other")
-        start, end = before.occurred_at_us - started_us, after.occurred_at_us - started_us
-        if stretches and stretches[-1][0] == who:
-            start = stretches.pop()[1]
-        if end > start:
-            stretches.append((who, start, end))
-    for who, start, end in stretches:
-        yield TimeSpent(who, (end - start) / 1_000, start / whole_us, (end - start) / whole_us)

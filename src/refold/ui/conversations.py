@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Final, NamedTuple
 
 from refold import Store
+from refold.conversation.amounts import add
 from refold.conversation.attributes import Attributes
 from refold.errors import UsageError
+from refold.ports import SqlValue
 from refold.projections import Projector
-from refold.readmodels import Wanted, find
+from refold.readmodels import Wanted
+from refold.readmodels.finding import fitting, is_over
 from refold.readmodels.searching import amounts_in, attributes_in, search
 from refold.ui import asked
+from refold.ui.current import Behind, brought_up
 from refold.ui.visit import Visit
 
 ROWS_A_PAGE: Final = 100
 BESIDE: Final = ("replay~", "dataset~", "refold-")
 """Streams that hold what refold keeps for itself begin so."""
-_LISTED: Final = """SELECT stream, first_at, last_at, events, errors, cost, outcome
-FROM search_streams WHERE events > 0 ORDER BY last_at DESC, stream"""
+_IS_LISTED: Final = " AND ".join(f"substr(stream, 1, {len(one)}) <> '{one}'" for one in BESIDE)
+_FITTING: Final = "SELECT cost, events, errors FROM search_streams AS one WHERE {}"
+_ORDERED: Final = """SELECT stream, cost FROM search_streams AS one
+WHERE {} ORDER BY last_at DESC, stream"""
+_LISTED: Final = """SELECT stream, first_at, last_at, events, errors, cost, outcome, attributes
+FROM search_streams WHERE stream IN ({})"""
+_TOOLS: Final = """SELECT stream, name FROM search_names
+WHERE kind = 'tool' AND stream IN ({}) ORDER BY stream, position"""
 
 
 class ListedConversation(NamedTuple):
@@ -40,6 +51,7 @@ class ConversationPage(NamedTuple):
     """A page of the list, and what all that fit come to.
 
     ``unread`` are streams whose events could not be read to the end, so they may be missing.
+    ``behind`` says how far the log has been read, where that is not to its end.
     """
 
     rows: Sequence[ListedConversation]
@@ -50,6 +62,7 @@ class ConversationPage(NamedTuple):
     errors: int
     cost: dict[str, Decimal]
     unread: Sequence[str]
+    behind: Behind | None = None
 
 
 def screen(visit: Visit) -> str:
@@ -68,57 +81,70 @@ def listing(
     store: Store, wanted: Wanted, *, page: int = 1, rows: Store | None = None
 ) -> ConversationPage:
     """A page of the conversations that are as wanted, counted from 1; the last where it is over."""
-    found = find(store, wanted, rows=rows)
+    behind = brought_up(store, rows)
     projector = Projector(store, [search], rows=rows)
-    fit = [row for row in projector.query(_LISTED) if _is_listed(row[0], found.streams)]
-    cost: dict[str, Decimal] = {}
-    for row in fit:
-        for currency, amount in amounts_in(row[5]).items():
-            cost[currency] = cost.get(currency, Decimal()) + amount
-    pages = max(1, -(-len(fit) // ROWS_A_PAGE))
+    (status,) = projector.status()
+    if status.state != "current":
+        return ConversationPage((), 1, 1, 0, 0, 0, {}, (), behind)
+    condition, values = fitting(projector, wanted)
+    fit = f"{condition} AND {_IS_LISTED}"
+    found = [
+        row for row in projector.query(_FITTING.format(fit), values) if is_over(wanted, row[0])
+    ]
+    pages = max(1, -(-len(found) // ROWS_A_PAGE))
     page = min(max(page, 1), pages)
-    shown = fit[(page - 1) * ROWS_A_PAGE : page * ROWS_A_PAGE]
     return ConversationPage(
-        rows=_lines(projector, shown),
+        rows=_lines(projector, _names(projector, wanted, fit, values, page)),
         page=page,
         pages=pages,
-        conversations=len(fit),
-        events=sum(row[3] for row in fit),
-        errors=sum(row[4] for row in fit),
-        cost=cost,
-        unread=found.unread,
+        conversations=len(found),
+        events=sum(row[1] for row in found),
+        errors=sum(row[2] for row in found),
+        cost=_cost(row[0] for row in found),
+        unread=[parked.stream for parked in status.parked],
+        behind=behind,
     )
 
 
-def _is_listed(stream: str, found: frozenset[str]) -> bool:
-    return stream in found and not stream.startswith(BESIDE)
+def _cost(found: Iterable[str]) -> dict[str, Decimal]:
+    """What costs come to by currency, exactly: SQL would take them for floats."""
+    cost: dict[str, Decimal] = {}
+    for each in found:
+        for currency, amount in amounts_in(each).items():
+            add(cost, currency, amount)
+    return cost
 
 
-def _lines(
-    projector: Projector, shown: Sequence[tuple[object, ...]]
-) -> Sequence[ListedConversation]:
-    names = [str(row[0]) for row in shown]
-    marks = ", ".join("?" * len(names))
-    known: dict[str, Attributes] = {}
+def _names(
+    projector: Projector, wanted: Wanted, fit: str, values: Sequence[SqlValue], page: int
+) -> Sequence[str]:
+    """The streams of a page, in order."""
+    sql, skipped = _ORDERED.format(fit), (page - 1) * ROWS_A_PAGE
+    if wanted.cost_over is None:
+        limits = (*values, ROWS_A_PAGE, skipped)
+        return [name for name, _ in projector.query(f"{sql} LIMIT ? OFFSET ?", limits)]
+    over = (name for name, cost in projector.query(sql, values) if is_over(wanted, cost))
+    return list(islice(over, skipped, skipped + ROWS_A_PAGE))
+
+
+def _lines(projector: Projector, names: Sequence[str]) -> Sequence[ListedConversation]:
+    marks = ", ".join("?" * len(names)) or "NULL"
     tools: dict[str, list[str]] = {name: [] for name in names}
-    if names:
-        sql = f"SELECT stream, attributes FROM search_streams WHERE stream IN ({marks})"
-        known = {stream: attributes_in(of) for stream, of in projector.query(sql, names)}
-        sql = f"""SELECT stream, name FROM search_names
-WHERE kind = 'tool' AND stream IN ({marks}) ORDER BY stream, position"""
-        for stream, name in projector.query(sql, names):
-            tools[stream].append(name)
-    return [
-        ListedConversation(
-            stream=str(stream),
-            first_at=str(first),
-            last_at=str(last),
-            events=int(str(events)),
-            errors=int(str(errors)),
-            cost=amounts_in(str(cost)),
-            outcome=None if outcome is None else str(outcome),
-            known_by=known.get(str(stream), Attributes()),
-            tools=tools[str(stream)],
+    for stream, name in projector.query(_TOOLS.format(marks), names):
+        tools[stream].append(name)
+    made: dict[str, ListedConversation] = {}
+    for stream, first, last, events, errors, cost, outcome, known in projector.query(
+        _LISTED.format(marks), names
+    ):
+        made[stream] = ListedConversation(
+            stream=stream,
+            first_at=first,
+            last_at=last,
+            events=events,
+            errors=errors,
+            cost=amounts_in(cost),
+            outcome=outcome,
+            known_by=attributes_in(known),
+            tools=tools[stream],
         )
-        for stream, first, last, events, errors, cost, outcome in shown
-    ]
+    return [made[name] for name in names if name in made]

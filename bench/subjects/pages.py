@@ -1,0 +1,71 @@
+"""The pages of `refold ui` over a large store: what each takes of the processor, and its size."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from statistics import median
+from time import process_time
+from typing import Final
+
+import refold
+from bench import dialogues
+from bench.subject import serve
+from bench.subjects.refold import Refold
+from refold import Event
+from refold.engine.append import Append
+from refold.projections import Projector
+from refold.ui import app
+from refold.ui.current import KEPT
+
+AT_US: Final = 1_772_000_000_000_000
+STEP_US: Final = 700_000
+EVENTS_AN_APPEND: Final = 1_000
+TIMES_MIN: Final = 3
+
+
+class Pages(Refold):
+    """A store of short conversations and a long one, asked for pages as a browser asks."""
+
+    def build_pages(self, *, conversations: int, turns: int, turns_long: int) -> dict[str, float]:
+        """Processor seconds until all of it can be found."""
+        store = refold.open(self.folder / "pages.db", synchronous="NORMAL")
+        for outcome in store.append_many(_appends(conversations, turns, turns_long)):
+            if isinstance(outcome, Exception):
+                raise outcome
+        self.kept["pages"] = store
+        started = process_time()
+        Projector(store, KEPT).catch_up()
+        return {"value": process_time() - started}
+
+    def page(self, *, address: str, seconds: float) -> dict[str, object]:
+        """Processor seconds of a page that was looked at before, the median."""
+        from starlette.testclient import TestClient
+
+        client = TestClient(app(self.kept["pages"], hosts=["testserver"]))
+        answer, took_s = client.get(address), list[float]()
+        assert answer.status_code == 200, answer.text
+        while len(took_s) < TIMES_MIN or sum(took_s) < seconds:
+            started = process_time()
+            client.get(address)
+            took_s.append(process_time() - started)
+        return {"value": median(took_s), "also": f"{len(answer.content) / 1_000:.0f} kB"}
+
+
+def _appends(conversations: int, turns: int, turns_long: int) -> Iterator[Append]:
+    chance = random.Random(1)
+    sizes = [(f"call-{number:05}", turns) for number in range(conversations)]
+    for number, (stream, size) in enumerate([*sizes, ("long-1", turns_long)]):
+        made = dialogues.conversation(chance, number, turns=size)
+        begun_us = AT_US + number * 60_000_000
+        events = [
+            Event(one.type, one.data, occurred_at=begun_us + place * STEP_US)
+            for place, one in enumerate(made)
+        ]
+        for first in range(0, len(events), EVENTS_AN_APPEND):
+            part = events[first : first + EVENTS_AN_APPEND]
+            yield Append(stream, part, metadata=made[0].metadata)
+
+
+if __name__ == "__main__":
+    serve(Pages)
