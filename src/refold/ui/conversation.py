@@ -11,7 +11,6 @@ from refold import Recorded, Store, diff_states
 from refold.conversation import Conversation
 from refold.conversation.state import ConversationState
 from refold.conversation.transcript import Line, transcript
-from refold.core.expected import NO_EVENTS
 from refold.errors import NotFound
 from refold.projections import Projector
 from refold.readmodels.forks import branches
@@ -95,7 +94,7 @@ def shown(store: Store, stream: str, *, at: int | None = None, rows: Store | Non
     :class:`~refold.errors.NotFound` where there is no such stream.
     """
     head = store.head(stream)
-    if head == NO_EVENTS:
+    if head < 0:
         raise NotFound(f"there is no stream {stream!r}", stream=stream)
     at = head if at is None else min(max(at, 0), head)
     first = max(0, at + 1 - EVENTS_A_PAGE)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from refold import Store
 from refold.conversation.amounts import add
 from refold.conversation.attributes import Attributes
 from refold.errors import UsageError
-from refold.ports import SqlValue
 from refold.projections import Projector
 from refold.readmodels import Wanted
 from refold.readmodels.finding import fitting, is_over
@@ -116,7 +115,7 @@ def _cost(found: Iterable[str]) -> dict[str, Decimal]:
 
 
 def _names(
-    projector: Projector, wanted: Wanted, fit: str, values: Sequence[SqlValue], page: int
+    projector: Projector, wanted: Wanted, fit: str, values: Sequence[Any], page: int
 ) -> Sequence[str]:
     """The streams of a page, in order."""
     sql, skipped = _ORDERED.format(fit), (page - 1) * ROWS_A_PAGE

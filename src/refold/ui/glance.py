@@ -15,7 +15,6 @@ import msgspec
 from refold import Fold, Recorded
 from refold.conversation import Conversation
 from refold.conversation.state import ConversationState
-from refold.core.dispatch import Handler
 
 EDGES_MAX: Final = 400
 """So many moments are kept apart; of more, the older ones are put together two by two."""
@@ -105,7 +104,7 @@ def _coarsen(glanced: Glanced) -> None:
         del edges[place - 1], waited[place - 1]
 
 
-def _step_of(name: str, handler: Handler) -> Callable[..., Glanced]:
+def _step_of(name: str, handler: Any) -> Callable[..., Glanced]:
     """What a conversation makes of an event, and then what is let go of it."""
     evolve, who = handler.evolve, _WAITED_FOR.get(name, "other")
 
