@@ -27,6 +27,7 @@ from refold.conversation.events import (
 )
 from refold.readmodels import Wanted, find
 from refold.ui import conversations, current
+from refold.ui.branching import BranchNode
 from refold.ui.conversation import outline, shown
 from refold.ui.conversations import ListedConversation, listing
 from refold.ui.current import Behind
@@ -153,7 +154,11 @@ def test_a_moment_says_what_all_events_until_then_say(store: refold.Store, at: i
     before = Conversation.run(history[:-1]).state
     assert outline(made.state) == outline(after)
     assert made.changes == refold.diff_states(outline(before), outline(after))[:50]
-    assert made.cards[-1].version == at or history[-1].type == "model.response"
+    cards = sorted((card for step in made.steps for card in step.every()), key=lambda c: c.version)
+    shown_versions = [one.version for one in history if one.version >= made.first]
+    assert [card.version for card in cards] == shown_versions
+    assert [card.version for card in cards if card.is_error][:9] == [c.version for c in made.errors]
+    assert made.turns == len(after.transcript)
     naive = spent_in(history)
     assert {who: ms for who, ms in made.spent_ms.items() if ms} == naive
     if at < EDGES_MAX:
@@ -177,10 +182,16 @@ def spent_in(history: Sequence[Recorded]) -> dict[str, float]:
 
 @pytest.mark.parametrize("stream", ["long-1", "long-1~a", "x~c"])
 def test_branches_are_those_that_name_their_parent(store: refold.Store, stream: str) -> None:
-    """By name, whatever they are called."""
-    forks = [(info.stream, info.fork) for info in store.streams() if info.fork is not None]
-    naive = sorted((name, fork.version) for name, fork in forks if fork.parent == stream)
-    assert [tuple(link) for link in shown(store, stream).branches] == naive
+    """From the root on, branches of branches too, whatever they are called."""
+    forks = {info.stream: info.fork for info in store.streams() if info.fork is not None}
+
+    def naive(name: str, parent: str | None, after: int) -> BranchNode:
+        own = [(fork.version, one) for one, fork in forks.items() if fork.parent == name]
+        return BranchNode(
+            name, parent, after, tuple(naive(one, name, at) for at, one in sorted(own))
+        )
+
+    assert shown(store, stream).branches == naive("long-1", None, -1)
 
 
 def test_a_page_does_not_wait_for_a_long_log(

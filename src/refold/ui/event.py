@@ -7,6 +7,7 @@ from typing import Final
 
 from refold.capture import answer_of, request_of
 from refold.errors import Corrupt, NotFound
+from refold.ui.resting import resting_on
 from refold.ui.visit import Visit
 
 EXACT_BYTES_MAX: Final = 1 << 20
@@ -21,4 +22,5 @@ def screen(visit: Visit) -> str:
         with suppress(NotFound, Corrupt):
             held = read(visit.store, recorded.stream, recorded.version)
             exact[name] = held[:EXACT_BYTES_MAX].decode(errors="replace")
-    return visit.page("event.html", event=recorded, exact=exact)
+    resting = {"resting": resting_on(visit.store, recorded)}
+    return visit.page("event.html", event=recorded, exact=exact, **resting)

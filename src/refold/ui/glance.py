@@ -44,12 +44,14 @@ class Glanced(msgspec.Struct):
     ``state`` is that of :data:`~refold.conversation.Conversation`, but for its words and those
     calls that are answered. ``edges`` are moments in microseconds, in order; until each of them,
     from the one before, whom ``waited`` names was waited for. ``spent_us`` is exact by who.
+    ``turns`` counts what was said, by either side.
     """
 
     state: ConversationState = msgspec.field(default_factory=ConversationState)
     edges: list[int] = []
     waited: list[str] = []
     spent_us: dict[str, int] = {}
+    turns: int = 0
 
     def spent(self) -> Iterator[TimeSpent]:
         """The bar of time, neighbours for the same one together."""
@@ -65,11 +67,29 @@ class Glanced(msgspec.Struct):
                 yield TimeSpent(self.waited[place], took_us / 1_000, *share)
 
 
+def outline(state: ConversationState) -> dict[str, Any]:
+    """What of a state changes from event to event, but for the words themselves, as JSON values."""
+    said = {
+        "status": state.status,
+        "agent": state.agent and state.agent.agent,
+        "state": state.state,
+        "tokens": {"in": state.usage.input_tokens, "out": state.usage.output_tokens},
+        "cost": state.cost,
+        "money": state.money.net,
+        "open calls": sorted(state.open_calls),
+        "scores": {one.event.name: one.event.value for one in state.scores},
+    }
+    given = {name: one for name, one in said.items() if one or name == "state"}
+    built: dict[str, Any] = msgspec.to_builtins(given, enc_hook=str)
+    return built
+
+
 Glance: Final[Fold[Glanced]] = Fold("glance", Glanced)
 
 
 def _passed(glanced: Glanced, who: str, at_us: int) -> Glanced:
     state = glanced.state
+    glanced.turns += len(state.transcript)
     state.transcript.clear()
     state.unmatched_results.clear()
     state.early_interruptions.clear()

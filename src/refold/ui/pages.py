@@ -15,6 +15,8 @@ from msgspec import UNSET
 from refold.replay.report.formatting import counted, number, value_text
 from refold.replay.report.render import finished, resource
 
+PRINTED_CHARS_MAX: Final = 40_000
+"""So much is shown of a state, a payload, and of what a call sent or got."""
 TEXT_CHARS_MAX: Final = 4_000
 """Longer words on a card are cut, and the page of the event has them whole."""
 SCREENS: Final = {
@@ -65,6 +67,12 @@ def pretty(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
 
 
+def bounded(text: str) -> str:
+    """The beginning of a text that is too long for a page, and how much more there is."""
+    more = len(text) - PRINTED_CHARS_MAX
+    return text if more <= 0 else f"{text[:PRINTED_CHARS_MAX]}\n… and {more:,} characters more"
+
+
 def operation(change: Any) -> str:
     """An operation of a patch: the path, what was there and what is there now."""
     sides = [value_text(one) for one in (change.before, change.value) if one is not UNSET]
@@ -97,8 +105,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (counted, money, moment, number, operation, place, pretty, queried, seconds)
+    filters = (bounded, counted, money, moment, number, operation, place, pretty, queried, seconds)
     made.filters |= {one.__name__: one for one in filters}
-    limits = {"text_chars_max": TEXT_CHARS_MAX, "late_us_min": LATE_US_MIN}
+    limits = {"late_us_min": LATE_US_MIN}
     made.globals |= {"queried": queried, "screens": SCREENS, **limits}
     return made
