@@ -29,6 +29,7 @@ system: ## find what the tests need from the system; install it where that is De
 	@sh tools/kafka.sh
 	@sh tools/go.sh
 	@sh tools/node.sh
+	@sh tools/axe.sh
 
 demo: setup ## record, replay and compare the demo calls (DB=postgresql://…: there)
 	@$(BIN)/refold demo $(if $(DB),--db '$(DB)')

@@ -1,0 +1,89 @@
+"""A store that holds everything odd, and where on it each screen is looked at."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import refold
+from refold.conversation.events import (
+    AgentConfigured,
+    AgentUtterance,
+    LabelRecorded,
+    ModelFailed,
+    ModelResponse,
+    Party,
+    Prompt,
+    ScoreRecorded,
+    SessionEnded,
+    SessionStarted,
+    StatePatched,
+    ToolCall,
+    ToolResult,
+    Usage,
+    UserUtterance,
+)
+from refold.conversation.voice import CallTransferred, PlaybackInterrupted
+from refold.ui.application import SCREENS
+from tests.replay.test_report import HOSTILE
+
+ODD = (*HOSTILE, "\x1b[31mred\x1b[0m\x1b]0;title\x07", "long" * 700)
+ODDEST = "call-<img src=x onerror=alert(1)>\u202e"
+EXAMPLES = {
+    "/": ["/", f"/?q={quote(ODD[0])}", "/?q=tool:none"],
+    "/conversations/{stream:path}": [
+        "/conversations/call-odd",
+        "/conversations/call-odd~other",
+        f"/conversations/{quote(ODDEST, safe='')}",
+    ],
+    "/events/{event:path}": ["/events/call-odd@4", f"/events/{quote(ODDEST, safe='')}%402"],
+    "/compare": ["/compare?a=call-odd&b=call-odd~other"],
+    "/write/{form}": ["/write/label?stream=call-odd"],
+}
+"""Of those addresses that need more than themselves."""
+
+
+def example(address: str) -> list[str]:
+    """Where a screen is looked at."""
+    assert address in EXAMPLES or "{" not in address, f"{address}: name an example in EXAMPLES"
+    return EXAMPLES.get(address, [address])
+
+
+def looked_at() -> list[tuple[str, str]]:
+    """Every screen, and each address where it is looked at."""
+    return [(screen, address) for screen in SCREENS for address in example(screen)]
+
+
+def odd_store() -> refold.Store:
+    """Conversations in which everything that may hold text holds every odd text there is."""
+    made = refold.open("memory:")
+    for stream in ("call-odd", ODDEST):
+        made.append(stream, [one for text in ODD for one in odd_events(text)])
+    made.append("call-plain", [SessionEnded(reason="completed")])
+    said = AgentUtterance(text=ODD[1], message_id="b1")
+    made.branch("call-odd", at=6).adding(said).save("call-odd~other")
+    made.branch("call-odd~other").adding(said).save("call-odd~other~again")
+    return made
+
+
+def odd_events(text: str) -> list[object]:
+    """A conversation of one text."""
+    call = ToolCall(call_id="c", name=text, arguments=json.dumps({text: text}), message_id="m")
+    prompt = Prompt(text=text, id=text)
+    return [
+        SessionStarted(channel="voice", parties=[Party(role="customer", name=text, id=text)]),
+        AgentConfigured(agent=text, version=text, model=text, prompt=prompt),
+        UserUtterance(text=text, party=text),
+        ModelResponse(model=text, message_id="m", usage=Usage(1, 2), finish_reason=text),
+        call,
+        ToolResult(call_id="c", result={text: text}, is_error=True),
+        call,
+        ToolResult(call_id="c", result=text),
+        AgentUtterance(text=text, message_id="n"),
+        PlaybackInterrupted(played_text=text, message_id="n"),
+        ModelFailed(error=text),
+        StatePatched([{"op": "add", "path": "/odd", "value": {text: text}}]),
+        LabelRecorded(name=text[:200], value=text, rater=text),
+        ScoreRecorded(name=text[:200], value=0.5, rater=text),
+        CallTransferred(to_party=text, from_party=text),
+    ]
