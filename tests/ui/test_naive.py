@@ -28,10 +28,10 @@ from refold.conversation.events import (
 from refold.readmodels import Wanted, find
 from refold.ui import conversations, current
 from refold.ui.branching import BranchNode
-from refold.ui.conversation import outline, shown
+from refold.ui.conversation import shown
 from refold.ui.conversations import ListedConversation, listing
-from refold.ui.current import Behind
-from refold.ui.glance import EDGES_MAX
+from refold.ui.current import RowsBehind
+from refold.ui.glance import EDGES_MAX, outline
 
 AT_US = 1_772_000_000_000_000
 WAITED_FOR = {"model.response": "model", "tool.result": "tools", "user.utterance": "caller"}
@@ -213,4 +213,4 @@ def test_a_page_does_not_wait_for_a_long_log(
                     thread.join(LIMIT_S)
             whole = listing(made, Wanted())
             seen.append((while_read.behind, len(while_read.rows), whole.behind, len(whole.rows)))
-    assert seen == [(Behind(0, 1), 0, None, 1), (Behind(1, 2), 1, None, 2)]
+    assert seen == [(RowsBehind(0, 1), 0, None, 1), (RowsBehind(1, 2), 1, None, 2)]

@@ -59,12 +59,12 @@ class Card(NamedTuple):
 
 
 @dataclass
-class Step:
+class CardStep:
     """A card, the steps ``under`` it, and those ``again`` after it that do just the same."""
 
     card: Card
-    under: list[Step] = field(default_factory=list)
-    again: list[Step] = field(default_factory=list)
+    under: list[CardStep] = field(default_factory=list)
+    again: list[CardStep] = field(default_factory=list)
 
     def every(self) -> Iterator[Card]:
         """All cards in it."""
@@ -83,7 +83,7 @@ class Step:
 
 def steps_of(
     opening: Recorded, window: Sequence[Recorded], later: Iterable[Recorded], first: int
-) -> list[Step]:
+) -> list[CardStep]:
     """The steps of a window of versions, from ``first`` on; ``later`` is what redacted any since.
 
     What came some way before is looked at too, for the calls that results belong to.
@@ -122,14 +122,14 @@ def _cards(
         )
 
 
-def _placed(cards: Iterable[Card]) -> list[Step]:
+def _placed(cards: Iterable[Card]) -> list[CardStep]:
     """What a model said and called under its answer, and under each call what it gave."""
-    steps: list[Step] = []
-    answers: dict[str, Step] = {}
-    calls: defaultdict[str, list[Step]] = defaultdict(list)
+    steps: list[CardStep] = []
+    answers: dict[str, CardStep] = {}
+    calls: defaultdict[str, list[CardStep]] = defaultdict(list)
     for card in cards:
         answer = answers.get(card.message or "")
-        step = Step(card)
+        step = CardStep(card)
         if card.kind == "agent" and answer and answer.card.kind == "model" and not answer.under:
             answer.card = card._replace(asked=answer.card.line.text)
         elif card.kind == "result" and calls[card.call or ""]:
@@ -146,9 +146,9 @@ def _placed(cards: Iterable[Card]) -> list[Step]:
     return steps
 
 
-def _folded(steps: Iterable[Step]) -> list[Step]:
+def _folded(steps: Iterable[CardStep]) -> list[CardStep]:
     """The same with what is done again and again, in the same words, in one step."""
-    kept: list[Step] = []
+    kept: list[CardStep] = []
     for step in steps:
         if kept and step.does and step.does == kept[-1].does:
             kept[-1].again.append(step)

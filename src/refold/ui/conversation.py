@@ -10,8 +10,8 @@ from refold.conversation.state import ConversationState
 from refold.errors import NotFound
 from refold.times import rfc3339
 from refold.ui.branching import BranchNode, tree_of
-from refold.ui.cards import Card, Step, steps_of
-from refold.ui.current import Behind, brought_up
+from refold.ui.cards import Card, CardStep, steps_of
+from refold.ui.current import RowsBehind, brought_up
 from refold.ui.glance import Glance, Glanced, TimeSpent, outline
 from refold.ui.pages import TEXT_CHARS_MAX
 from refold.ui.visit import Visit
@@ -37,7 +37,7 @@ class Shown(NamedTuple):
     at: int
     head: int
     first: int
-    steps: Sequence[Step]
+    steps: Sequence[CardStep]
     state: ConversationState
     changes: Sequence[Any]
     spent: Sequence[TimeSpent]
@@ -45,7 +45,7 @@ class Shown(NamedTuple):
     turns: int
     errors: Sequence[Card]
     branches: BranchNode | None
-    behind: Behind | None
+    behind: RowsBehind | None
     happened_at: str
     known_at: str
 

@@ -16,7 +16,7 @@ from refold.readmodels import Wanted
 from refold.readmodels.finding import fitting, is_over
 from refold.readmodels.searching import amounts_in, attributes_in, search
 from refold.ui import asked
-from refold.ui.current import Behind, brought_up
+from refold.ui.current import RowsBehind, brought_up
 from refold.ui.visit import Visit
 
 ROWS_A_PAGE: Final = 100
@@ -61,7 +61,7 @@ class ConversationPage(NamedTuple):
     errors: int
     cost: dict[str, Decimal]
     unread: Sequence[str]
-    behind: Behind | None = None
+    behind: RowsBehind | None = None
 
 
 def screen(visit: Visit) -> str:

@@ -24,7 +24,7 @@ WAIT_S: Final = 0.5
 """It waits so long for those of more, and then shows what there is."""
 
 
-class Behind(NamedTuple):
+class RowsBehind(NamedTuple):
     """The rows stand at position ``done`` of a log that ends at ``head``."""
 
     done: int
@@ -53,7 +53,7 @@ _lock: Final = threading.Lock()
 _working: Final[WeakKeyDictionary[Store, _Work]] = WeakKeyDictionary()
 
 
-def brought_up(store: Store, rows: Store | None) -> Behind | None:
+def brought_up(store: Store, rows: Store | None) -> RowsBehind | None:
     """Bring the rows to where the log ends; how far they are, where that takes longer.
 
     Raises what kept them from it, such as :class:`~refold.errors.Unavailable`.
@@ -76,10 +76,10 @@ def brought_up(store: Store, rows: Store | None) -> Behind | None:
     return None
 
 
-def _behind(store: Store, projector: Projector) -> Behind:
+def _behind(store: Store, projector: Projector) -> RowsBehind:
     """Rows that other code made count for nothing: they are made anew."""
     done = [
         one.position if one.state == "current" else one.filling_position or 0
         for one in projector.status()
     ]
-    return Behind(min(done), store.log_head())
+    return RowsBehind(min(done), store.log_head())
