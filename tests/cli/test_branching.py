@@ -1,5 +1,7 @@
 """`what-if` and `diff`: what changes when something had not happened."""
 
+from pathlib import Path
+
 import refold
 from tests.cli.running import Refold
 
@@ -138,3 +140,34 @@ def test_a_stream_may_be_named_like_a_point(run: Refold, call: str) -> None:
     (found,) = run("diff", "call-1@2", "call-1@2", "--json").lines
     assert found["shared"] == 1
     assert run("diff", "call-1@1", "call-1@1", "--json").lines[0]["shared"] == 2
+
+
+def test_what_if_puts_other_events_in(run: Refold, call: str) -> None:
+    """In the place of one or after one, as JSON or from a file; nothing is written unless asked."""
+    told = '{"type": "tool.result", "data": {"call_id": "c1", "result": "none"}}'
+    Path("more.json").write_text('[{"type": "user.utterance", "data": {"text": "Stop."}}]')
+    given = ("--replace", f"4={told}", "--add", "call-1@2=@more.json", "--json")
+    (found,) = run("what-if", call, *given).lines
+    assert [one["id"] for one in found["removed"]] == ["call-1@4"]
+    assert [one["data"] for one in found["added"]] == [
+        {"text": "Stop."},
+        {"call_id": "c1", "result": "none"},
+    ]
+    assert "did not know of call-1~@" in found["groundless"][0]["reason"]
+    assert "with\n" in run("what-if", call, "--replace", f"4={told}").out
+
+
+def test_what_if_refuses_what_is_no_change(run: Refold, call: str) -> None:
+    """No change at all, no event, an event twice, what cannot be appended either."""
+    told = '{"type": "user.utterance", "data": {"text": "x"}}'
+    for wrong, said in (
+        ((), "--without, --replace or --add"),
+        (("--replace", told), "EVENT_ID=JSON"),
+        (("--add", "4"), "EVENT_ID=JSON"),
+        (("--replace", f"4={told}", "--replace", f"4={told}"), "twice"),
+        (("--add", '4={"data": {}}'), "type"),
+        (("--add", "4=@none.json"), "none.json"),
+    ):
+        ran = run("what-if", call, *wrong)
+        assert ran.code == 2, ran
+        assert said in ran.err

@@ -36,7 +36,9 @@ def numbers(history: History) -> list[int]:
 
 OPERATIONS = st.lists(
     st.tuples(
-        st.sampled_from(["without", "replacing", "adding"]), st.integers(0, 11), st.integers(0, 3)
+        st.sampled_from(["without", "replacing", "adding", "adding after"]),
+        st.integers(0, 11),
+        st.integers(0, 3),
     ),
     max_size=8,
 )
@@ -65,10 +67,14 @@ def test_a_history_is_a_list_that_is_edited(
             event_id = history.events[place].id
             if operation == "without":
                 changed, new = history.without(event_id), []
+            elif operation == "adding after":
+                changed = history.adding(*(number(n) for n in made), after=event_id)
+                new = [model[place], *new]
             else:
                 changed = history.replacing(event_id, *(number(n) for n in made))
             model = [*model[:place], *new, *model[place + 1 :]]
-            model[place:] = [(n, False) for n, _ in model[place:]]
+            first = place + (operation == "adding after")
+            model[first:] = [(n, False) for n, _ in model[first:]]
         assert numbers(history) == before  # a change gives a new history
         history = changed
     assert numbers(history) == [n for n, _ in model]

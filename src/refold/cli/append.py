@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
@@ -13,16 +12,15 @@ import msgspec
 
 import refold
 from refold.cli import jsontext, output
+from refold.cli.given import each_kept, event_of, exactly
 from refold.cli.loading import known_registry
 from refold.cli.options import command, option, read_by, time_option
 from refold.cli.private import open_store
 from refold.cli.text import clean, suggestion
 from refold.errors import InvalidEvent, UnknownEventType, UsageError
 from refold.jsontext import exact, read
-from refold.times import rfc3339, to_us
+from refold.times import rfc3339
 
-_PLACED: Final = ("position", "stream", "version", "id", "recorded_at")
-"""What `refold show --json` prints beside; left out, so that its lines can be appended again."""
 _EXPECTED: Final = {"any": refold.ANY, "none": refold.NO_STREAM, "exists": refold.STREAM_EXISTS}
 
 
@@ -83,8 +81,8 @@ def append_command(
     for place, event in placed:
         check(event, place=place)
     with open_store(url) as store:
-        events = [_exactly(event) for _, event in placed]
-        appended = store.append(stream, events, metadata=_each_kept(shared), **how)
+        events = [exactly(event) for _, event in placed]
+        appended = store.append(stream, events, metadata=each_kept(shared), **how)
     stored = appended._asdict()
     when = rfc3339(stored.pop("recorded_at_us"))
     output.show({**stored, "recorded_at": when, "ids": appended.ids}, _line(appended))
@@ -97,46 +95,7 @@ def _from_stdin() -> Iterator[tuple[str, refold.Event]]:
     for number, text in enumerate(jsontext.stdin().split("\n"), 1):
         if text.strip():
             place = f"stdin, line {number}"
-            yield place, _event_of(jsontext.parsed(text, source="stdin", first_line=number), place)
-
-
-class _Line(msgspec.Struct):
-    """A line of stdin."""
-
-    type: str
-    data: Any = {}
-    schema: int = 1
-    metadata: dict[str, Any] | None = None
-    occurred_at: str | None = None
-
-
-def _event_of(value: Any, place: str) -> refold.Event:
-    if not isinstance(value, Mapping) or "type" not in value:
-        raise InvalidEvent(f'{place}: an event is a JSON object with "type" and "data"')
-    fields = _Line.__struct_fields__
-    for name in value:
-        if name not in fields and name not in _PLACED:
-            near = suggestion(name, fields)
-            raise InvalidEvent(f"{place}: an event has no {name!r}{near}", field=name)
-    try:
-        said = msgspec.structs.asdict(msgspec.convert(value, _Line))
-        if said["occurred_at"] is not None:
-            said["occurred_at"] = to_us(said["occurred_at"])
-    except (msgspec.ValidationError, UsageError) as error:
-        raise InvalidEvent(f"{place}: {error}") from error
-    return refold.Event(**said)
-
-
-def _exactly(event: refold.Event) -> refold.Event:
-    """The event with each number as it was written."""
-    metadata = _each_kept(event.metadata)
-    return replace(event, data=jsontext.kept(event.data), metadata=metadata)
-
-
-def _each_kept(metadata: Any) -> Any:
-    if not isinstance(metadata, dict):
-        return metadata
-    return {key: jsontext.kept(value) for key, value in metadata.items()}
+            yield place, event_of(jsontext.parsed(text, source="stdin", first_line=number), place)
 
 
 def _line(appended: refold.Appended) -> str:

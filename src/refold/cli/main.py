@@ -92,7 +92,10 @@ Example:
         "show": ("show", "Show a stream, now or as it was."),
         "state": ("state", "Print the state that a stream folds to, now or then."),
         "log": ("log", "Print the whole log in order."),
-        "what-if": ("what_if", "Leave events out of a stream; show what changes."),
+        "what-if": (
+            "what_if",
+            "Leave events out of a stream, or put others in; show what changes.",
+        ),
         "bisect": ("bisect", "Find the event, prompt or version that first made something so."),
         "diff": ("diff", "Show how one stream differs from another."),
         "replay": ("replay", "Ask another prompt or model the recorded questions."),

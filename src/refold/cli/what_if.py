@@ -7,16 +7,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refold.cli import output, printing
+from refold.cli import endpoint, output, printing
+from refold.cli.given import events_given
 from refold.cli.loading import fold_for, fold_option
-from refold.cli.options import command, opened, option
+from refold.cli.options import Decorator, command, opened, option, read_by
 from refold.cli.reading import reading_options
 from refold.cli.suggest import resolved
 from refold.cli.text import clean, counted
+from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold import Recorded
     from refold.conversation.what_if import WhatIf
+
+
+def _put(name: str, parameter: str, said: str) -> Decorator:
+    """An option that names an event, and what is put there."""
+    pair = read_by(_pair)
+    return option(
+        name, parameter, type=pair, multiple=True, metavar="EVENT_ID=JSON|@FILE", help=said
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    event, equals, value = text.partition("=")
+    if not (event and equals and value):
+        raise click.BadParameter(f"{text!r} is not EVENT_ID=JSON, nor EVENT_ID=@FILE")
+    return event, value
+
+
+def _events(pairs: Sequence[tuple[str, str]], name: str) -> dict[str, Any]:
+    given = endpoint.by_name(pairs, name)
+    return {event: events_given(text, option=name) for event, text in given.items()}
 
 
 @command("what-if")
@@ -24,30 +46,45 @@ if TYPE_CHECKING:
 @option(
     "--without",
     multiple=True,
-    required=True,
     metavar="EVENT_ID",
     help="Leave this event out: its id or its version. May be given several times.",
 )
+@_put("--replace", "replacing", "Put events in the place of this one: JSON, or @file.")
+@_put("--add", "adding", "Put events after this one: JSON, or @file.")
 @fold_option
 @option("--save", metavar="NAME", help="Keep the branch as a stream; name it such as call-42~b.")
 @reading_options
 def what_if_command(
-    url: str, stream: str, without: tuple[str, ...], fold_name: str | None, save: str | None
+    url: str,
+    stream: str,
+    without: tuple[str, ...],
+    replacing: tuple[tuple[str, str], ...],
+    adding: tuple[tuple[str, str], ...],
+    fold_name: str | None,
+    save: str | None,
 ) -> None:
-    """Leave events out of a stream; show what changes.
+    """Show what changes without some events of a stream, or with others.
 
-    The changes of its state, the events that lose what they rest on, and those that cannot have
-    happened then, such as a payment of money that was not there. The stream itself stays as it is.
+    The changes of its state, the events that lose what they rest on, or did not know of what is
+    new, and those that cannot have happened then, such as a payment of money that was not there.
+    The stream itself stays as it is.
     What the agent said later is taken as recorded: to ask it again, use `refold replay`.
 
         refold what-if call-42 --without call-42@3
         refold what-if call-42 --without 3 --without 4 --save call-42~no-lookup
+        refold what-if call-42 --replace '5={"type": "tool.result", "data": {"result": "none"}}'
     """
     from refold.conversation.what_if import what_if
 
+    if not (without or replacing or adding):
+        raise UsageError("say what is to be otherwise: --without, --replace or --add")
+    changed: dict[str, Any] = {
+        "replacing": _events(replacing, "--replace"),
+        "adding": _events(adding, "--add"),
+    }
     with opened(url, mode="read" if save is None else "write") as store:
         stream = resolved(store, stream)
-        found = what_if(store.branch(stream), without=without)
+        found = what_if(store.branch(stream), without=without, **changed)
         if save is not None:
             found.after.save(save)
     fold = fold_for(fold_name, found.before.events)
@@ -56,6 +93,7 @@ def what_if_command(
     said = {
         "stream": stream,
         "removed": [printing.event_json(recorded) for recorded in found.removed],
+        "added": [printing.event_json(recorded) for recorded in found.added],
         "groundless": [
             {"id": one.event.id, "type": one.event.type, "reason": one.reason}
             for one in found.groundless
@@ -87,8 +125,10 @@ def _lines(
     impossible: Sequence[tuple[Recorded, str]],
     saved: str | None,
 ) -> Iterator[str]:
-    yield f"{clean(stream)} without"
-    yield from printing.event_lines(found.removed)
+    for words, events in (("without", found.removed), ("with", found.added)):
+        if events:
+            yield f"{clean(stream)} {words}"
+            yield from printing.event_lines(events)
     yield f"state ({fold}): {counted(len(operations), 'change')}"
     yield from printing.operation_lines(operations)
     for one in found.groundless:

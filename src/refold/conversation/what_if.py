@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from refold.conversation.data_flow import ANSWERS, KnownFrom
 from refold.conversation.fold import Conversation
 from refold.core.diff import diff_states
 from refold.core.fold import Fold
@@ -24,11 +26,15 @@ class Groundless(NamedTuple):
 
 @dataclass(frozen=True)
 class WhatIf:
-    """A branch without some events: those ``removed``, and those that lose their ground."""
+    """A branch that was changed: what was ``removed`` or ``added``, and what loses its ground.
+
+    An event with others in its place is removed, and they are added.
+    """
 
     before: Branch[Any]
     after: Branch[Any]
     removed: list[Recorded]
+    added: list[Recorded]
     groundless: list[Groundless]
 
     def changes(self, fold: Fold[Any]) -> tuple[Operation, ...]:
@@ -36,30 +42,61 @@ class WhatIf:
         return diff_states(self.before.fold(fold).state, self.after.fold(fold).state)
 
 
-def what_if(branch: Branch[Any], *, without: Sequence[str]) -> WhatIf:
-    """A conversation without some events, given by their ids, or by their versions as digits.
+def what_if(
+    branch: Branch[Any],
+    *,
+    without: Sequence[str] = (),
+    replacing: Mapping[str, Sequence[object]] = MappingProxyType({}),
+    adding: Mapping[str, Sequence[object]] = MappingProxyType({}),
+) -> WhatIf:
+    """A conversation without some events, with others in the place of some, or after some.
 
-    A tool's result or approval rests on its call; any event on those that it names as its basis,
-    its messages or its cause; an answer that names none on what came since the agent's last: a
-    turn of the user, the results of its calls, what it looked up. What rests on an event that has
-    lost its ground has lost its own. What the agent said later is taken as recorded. Raises
+    Events are given by their ids, or by their versions as digits; what is put in, as lists of
+    events. A tool's result or approval rests on its call; any event on those that it names as its
+    basis, its messages or its cause; an answer that names none on what came since the agent's
+    last: a turn of the user, the results of its calls, what it looked up. Where no cause was
+    recorded, a call rests on what its arguments are known from, too: where a value of them stands
+    in nothing that is left of what the agent had been told, and stood in something that is gone.
+    What rests on an event that has lost its ground has lost its own, and so has an answer that did
+    not know of what was put in before it. What the agent said later is taken as recorded. Raises
     :class:`~refold.errors.NotFound` for an event that is not there.
     """
-    after = branch.without(*(_event_id(branch, wanted) for wanted in without))
-    kept = {recorded.id for recorded in after}
-    removed = [recorded for recorded in branch if recorded.id not in kept]
-    return WhatIf(branch, after, removed, list(_groundless(branch.events, removed)))
+    after = branch
+    for wanted, events in adding.items():
+        after = after.adding(*events, after=_event_id(branch, wanted))
+    for wanted, events in replacing.items():
+        after = after.replacing(_event_id(branch, wanted), *events)
+    after = after.without(*(_event_id(branch, wanted) for wanted in without))
+    known, kept = ({one.id for one in events} for events in (branch, after))
+    removed = [one for one in branch if one.id not in kept]
+    added = [one for one in after if one.id not in known]
+    groundless = list(_groundless(branch.events, after.events, removed, added))
+    return WhatIf(branch, after, removed, added, groundless)
 
 
-def _groundless(before: Sequence[Recorded], removed: Sequence[Recorded]) -> Iterator[Groundless]:
+def _groundless(
+    before: Sequence[Recorded],
+    after: Sequence[Recorded],
+    removed: Sequence[Recorded],
+    added: Sequence[Recorded],
+) -> Iterator[Groundless]:
     gone = {recorded.id: recorded.type for recorded in removed}
-    calls, answered = _calls(before), _answered(before)
+    put_in = {recorded.id: recorded.type for recorded in added}
+    calls, answered, heard = _calls(before), _answered(before), _answered(after)
+    told = KnownFrom(added)
     for recorded in before:
-        named = [*_named_by(recorded, calls)] or answered.get(recorded.id, [])
-        basis = next((basis for basis in named if basis in gone), None)
-        if basis is not None and recorded.id not in gone:
-            yield Groundless(recorded, f"rests on {basis} ({gone[basis]})")
+        reason, causes = None, [*_named_by(recorded, calls)]
+        rests_on = causes or answered.get(recorded.id, [])
+        if basis := next((one for one in rests_on if one in gone), None):
+            reason = f"rests on {basis} ({gone[basis]})"
+        elif new := next((one for one in heard.get(recorded.id, ()) if one in put_in), None):
+            reason = f"did not know of {new} ({put_in[new]})"
+        elif not causes:
+            reason = told.known_from_what_is_gone(recorded)
+        if reason is not None and recorded.id not in gone:
+            yield Groundless(recorded, reason)
             gone[recorded.id] = recorded.type
+        told.hear(recorded, is_gone=recorded.id in gone)
 
 
 def _answered(events: Sequence[Recorded]) -> dict[str, list[str]]:
@@ -68,7 +105,7 @@ def _answered(events: Sequence[Recorded]) -> dict[str, list[str]]:
     heard: list[str] = []
     is_answering = False
     for recorded in events:
-        if recorded.type in _ANSWERS:
+        if recorded.type in ANSWERS:
             found[recorded.id], is_answering = heard, True
         elif recorded.type in _HEARD:
             heard = [recorded.id] if is_answering else [*heard, recorded.id]
@@ -76,7 +113,6 @@ def _answered(events: Sequence[Recorded]) -> dict[str, list[str]]:
     return found
 
 
-_ANSWERS: Final = ("agent.utterance", "tool.call", "model.response")
 _HEARD: Final = (
     *("user.utterance", "dtmf.received", "tool.result", "tool.relayed"),
     *("retrieval.completed", "memory.read"),

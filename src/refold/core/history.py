@@ -110,13 +110,18 @@ class History:
             made=self.made + len(put),
         )
 
-    def adding(self, *events: object) -> Self:
-        """The history with more events at its end."""
-        put = self._made(events, at_us=self.events[-1].occurred_at_us if self.events else 0)
+    def adding(self, *events: object, after: str | None = None) -> Self:
+        """The history with more events at its end, or after one of its events, given by its id."""
+        place = len(self.events) if after is None else self._index(after) + 1
+        put = self._made(events, at_us=self.events[place - 1].occurred_at_us if place else 0)
+        # What stands at the end is not read for it.
+        added = self.events + put if after is None else _put_in(self.events, place, put)
+        where = "" if after is None else f" after {after}"
         return replace(
             self,
-            events=self.events + put,
-            changes=(*self.changes, f"adding {len(put)} events"),
+            events=added,
+            shared=min(self.shared, place),
+            changes=(*self.changes, f"adding {len(put)} events{where}"),
             made=self.made + len(put),
         )
 
@@ -152,3 +157,9 @@ class History:
             recorded_at=at_us,
         )
         return tuple(decode_row(row, self.registry))
+
+
+def _put_in(
+    events: Sequence[Recorded], place: int, put: tuple[Recorded, ...]
+) -> tuple[Recorded, ...]:
+    return (*events[:place], *put, *events[place:])
