@@ -182,11 +182,15 @@ class Reader:
         after: int,
         categories: Sequence[str] | None = None,
         types: Sequence[str] | None = None,
+        rows_max: int = LOG_ROWS_PER_PAGE,
     ) -> Iterator[Recorded]:
-        """The events of the whole log over a position, narrowed, in order."""
+        """The events of the whole log over a position, narrowed, in order.
+
+        The first page has ``rows_max`` rows: as few as whoever wants few events needs.
+        """
         wanted = None if types is None else {Kind.parse(name).type for name in types}
         types = None if wanted is None else sorted(wanted)
-        for row in self._log_rows(after, categories, types):
+        for row in self._log_rows(after, categories, types, rows_max):
             for recorded in decode_row(row, self._registry):
                 if recorded.position > after and (wanted is None or recorded.type in wanted):
                     yield recorded
@@ -202,11 +206,14 @@ class Reader:
         return Folded(state, NO_EVENTS, position)
 
     def _log_rows(
-        self, after: int, categories: Sequence[str] | None, types: Sequence[str] | None
+        self,
+        after: int,
+        categories: Sequence[str] | None,
+        types: Sequence[str] | None,
+        rows_max: int = LOG_ROWS_PER_PAGE,
     ) -> Iterator[Row]:
         """The rows of the log with positions over ``after``, in order."""
         after = min(max(after, 0), NO_LAST)
-        rows_max = LOG_ROWS_PER_PAGE
         whole = categories is None and types is None
         while page := self._backend.log(
             after=after, categories=categories, types=types, rows_max=rows_max

@@ -15,7 +15,16 @@ from starlette.routing import Route
 
 from refold import Store
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
-from refold.ui import compare, conversation, conversations, event, live, money, projections
+from refold.ui import (
+    compare,
+    conversation,
+    conversations,
+    event,
+    live,
+    money,
+    projections,
+    prompts,
+)
 from refold.ui.guard import Guard
 from refold.ui.pages import ASSETS, asset
 from refold.ui.sending import form_page, send
@@ -27,6 +36,7 @@ SCREENS: Final[dict[str, Screen]] = {
     "/": conversations.screen,
     "/conversations/{stream:path}": conversation.screen,
     "/events/{event:path}": event.screen,
+    "/prompts": prompts.screen,
     "/money": money.screen,
     "/projections": projections.screen,
     "/live": live.screen,

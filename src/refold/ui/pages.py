@@ -21,6 +21,7 @@ TEXT_CHARS_MAX: Final = 4_000
 """Longer words on a card are cut, and the page of the event has them whole."""
 SCREENS: Final = {
     "Conversations": "/",
+    "Prompts": "/prompts",
     "Money": "/money",
     "Projections": "/projections",
     "Live": "/live",
