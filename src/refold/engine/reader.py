@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import islice
 from operator import attrgetter
 from typing import Final, TypeVar
 
@@ -182,18 +183,20 @@ class Reader:
         after: int,
         categories: Sequence[str] | None = None,
         types: Sequence[str] | None = None,
-        rows_max: int = LOG_ROWS_PER_PAGE,
+        limit: int | None = None,
     ) -> Iterator[Recorded]:
-        """The events of the whole log over a position, narrowed, in order.
-
-        The first page has ``rows_max`` rows: as few as whoever wants few events needs.
-        """
+        """The events of the whole log over a position, narrowed, in order; so many at most."""
         wanted = None if types is None else {Kind.parse(name).type for name in types}
         types = None if wanted is None else sorted(wanted)
-        for row in self._log_rows(after, categories, types, rows_max):
-            for recorded in decode_row(row, self._registry):
-                if recorded.position > after and (wanted is None or recorded.type in wanted):
-                    yield recorded
+        # No more rows than events are needed.
+        rows_max = min(limit or LOG_ROWS_PER_PAGE, LOG_ROWS_PER_PAGE)
+        found = (
+            recorded
+            for row in self._log_rows(after, categories, types, rows_max)
+            for recorded in decode_row(row, self._registry)
+            if recorded.position > after and (wanted is None or recorded.type in wanted)
+        )
+        return islice(found, limit)
 
     def fold_log(self, fold: Fold[S], *, after: int, categories: Sequence[str] | None) -> Folded[S]:
         """The state after the events of the whole log over a position, in order."""

@@ -22,7 +22,7 @@ from refold.engine.branch import Branch
 from refold.engine.chunks import Chunk, Told, stored
 from refold.engine.commands import Execution, Turns, executed, tags_of
 from refold.engine.group_commit import GroupCommit
-from refold.engine.lineage import LOG_ROWS_PER_PAGE, NO_LAST, check_depth, clipped, lineage
+from refold.engine.lineage import NO_LAST, check_depth, clipped, lineage
 from refold.engine.moments import BEHIND_US, is_told_behind
 from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
@@ -225,9 +225,7 @@ class Store(Upkeep):
             found = self._reader.matching(matching, after=after, until=self.log_head())
             return islice(found, limit)
         checks.check_names(categories=categories, types=types)
-        rows_max = LOG_ROWS_PER_PAGE if limit is None else min(max(limit, 1), LOG_ROWS_PER_PAGE)
-        narrowed = {"categories": categories, "types": types}
-        return islice(self._reader.log(after=after, rows_max=rows_max, **narrowed), limit)
+        return self._reader.log(after=after, categories=categories, types=types, limit=limit)
 
     def subscribe(
         self,
