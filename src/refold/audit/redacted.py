@@ -78,6 +78,12 @@ def is_there(keeper: TableKeeper) -> bool:
     return bool(keeper.query(dialect_of(keeper).exists, ("audit_redacted",)))
 
 
+def redacted_positions(keeper: TableKeeper) -> list[int]:
+    """The positions of sealed events of which something was taken out, in order."""
+    sql = "SELECT position FROM audit_redacted ORDER BY position"
+    return [position for (position,) in keeper.query(sql)] if is_there(keeper) else []
+
+
 def kept_entries(ask: Ask, first: int, last: int) -> dict[int, KeptEntry]:
     """The entries that are kept of positions, by position; the table must be there."""
     sql = "SELECT position, entry, salt FROM audit_redacted WHERE position >= ? AND position <= ?"

@@ -24,6 +24,7 @@ from refold.ui import (
     money,
     projections,
     prompts,
+    proof,
 )
 from refold.ui.guard import Guard
 from refold.ui.pages import ASSETS, asset
@@ -39,6 +40,7 @@ SCREENS: Final[dict[str, Screen]] = {
     "/prompts": prompts.screen,
     "/money": money.screen,
     "/projections": projections.screen,
+    "/proof": proof.screen,
     "/live": live.screen,
     "/write/{form}": form_page,
     "/compare": compare.screen,

@@ -24,6 +24,7 @@ SCREENS: Final = {
     "Prompts": "/prompts",
     "Money": "/money",
     "Projections": "/projections",
+    "Proof": "/proof",
     "Live": "/live",
 }
 """What the head of every page leads to."""
@@ -34,6 +35,7 @@ ASSETS: Final = {
     "ui.css": "text/css",
     "ui.js": "text/javascript",
     "live.js": "text/javascript",
+    "proof.js": "text/javascript",
     "htmx.min.js": "text/javascript",
 }
 """What the pages load beside, all of it from here."""
