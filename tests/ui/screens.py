@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from urllib.parse import quote
 
+import msgspec
+
 import refold
+from refold import Recorded
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
@@ -24,7 +28,12 @@ from refold.conversation.events import (
     UserUtterance,
 )
 from refold.conversation.voice import CallTransferred, PlaybackInterrupted
+from refold.ledger.events import BetLost, BetPlaced, FundsDeposited
+from refold.privacy.redaction import redact
+from refold.privacy.removing import Removal
+from refold.projections import Projection, Projector, Rows, Table
 from refold.ui.application import SCREENS
+from tests.audit.sealed import sealed_by
 from tests.replay.test_report import HOSTILE
 
 ODD = (*HOSTILE, "\x1b[31mred\x1b[0m\x1b]0;title\x07", "long" * 700)
@@ -39,6 +48,13 @@ EXAMPLES = {
     "/events/{event:path}": ["/events/call-odd@4", f"/events/{quote(ODDEST, safe='')}%402"],
     "/compare": ["/compare?a=call-odd&b=call-odd~other"],
     "/write/{form}": ["/write/label?stream=call-odd"],
+    "/prompts": [
+        "/prompts",
+        f"/prompts?version={Prompt(ODD[0]).hash}",
+        f"/prompts?a={Prompt(ODD[0]).hash}&b={Prompt(ODD[1]).hash}",
+    ],
+    "/money": ["/money", "/money?stream=agent-odd", "/money?stream=agent-odd&without=agent-odd@0"],
+    "/proof": ["/proof?event=call-odd@4"],
 }
 """Of those addresses that need more than themselves."""
 
@@ -63,7 +79,40 @@ def odd_store() -> refold.Store:
     said = AgentUtterance(text=ODD[1], message_id="b1")
     made.branch("call-odd", at=6).adding(said).save("call-odd~other")
     made.branch("call-odd~other").adding(said).save("call-odd~other~again")
+    made.append("agent-odd", [one for text in ODD for one in odd_money(text)])
+    made.append("call-gone", [UserUtterance(text="gone")])
+    Projector(made, [refusing(ODD[0])]).catch_up()
+    sealed_by(made).checkpoint()
+    redact(made, ["call-gone@0"], field="/text", wanted=Removal(ODD[0], ODD[1]))
     return made
+
+
+def odd_money(text: str) -> list[object]:
+    """A bet in an asset of a name, as far as one may have that; and one that is nobody's."""
+    asset = "".join(one for one in text if one.isprintable() and one != " ")[:16]
+    bet = BetPlaced(bet=text, game=text, amount=Decimal(2), asset=asset)
+    return [FundsDeposited(reference=text, amount=Decimal(3), asset=asset), bet, BetLost(bet=text)]
+
+
+def refusing(why: str) -> Projection:
+    """A projection that takes no event of a stream whose name begins with ``bad``, or of a bet."""
+    said = Table("said_last", SaidRow, key=("stream",))
+    made = Projection("said_last", tables=[said])
+
+    @made.on(UserUtterance, BetPlaced)
+    def _said(rows: Rows, event: UserUtterance | BetPlaced, recorded: Recorded) -> None:
+        if recorded.stream.startswith("bad") or isinstance(event, BetPlaced):
+            raise ValueError(why)
+        rows.put(said, SaidRow(recorded.stream, event.text))
+
+    return made
+
+
+class SaidRow(msgspec.Struct):
+    """What was said last in a stream."""
+
+    stream: str
+    text: str
 
 
 def odd_events(text: str) -> list[object]:

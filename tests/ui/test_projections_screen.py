@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 import refold
 from refold import Event
 from refold.conversation.events import UserUtterance
-from refold.core.recorded import Recorded
-from refold.projections import Projection, Projector, Rows, Table
+from refold.projections import Projector
 from refold.readmodels import built_in
 from refold.ui.projections import PARKED_SHOWN, standing
 from tests.replay.test_report import HOSTILE
 from tests.ui.reading import page
+from tests.ui.screens import refusing
 from tests.ui.serving import served
 
 MORE = 3
-
-
-class SaidRow(msgspec.Struct):
-    """What was said last in a stream."""
-
-    stream: str
-    text: str
-
-
-def refusing(why: str) -> Projection:
-    """A projection that takes no event of a stream that begins with ``bad``."""
-    said = Table("said_last", SaidRow, key=("stream",))
-    made = Projection("said_last", tables=[said])
-
-    @made.on(UserUtterance)
-    def _said(rows: Rows, event: UserUtterance, recorded: Recorded) -> None:
-        if recorded.stream.startswith("bad"):
-            raise ValueError(why)
-        rows.put(said, SaidRow(recorded.stream, event.text))
-
-    return made
 
 
 @pytest.fixture

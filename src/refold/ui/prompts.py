@@ -16,11 +16,12 @@ from refold import Recorded, Store
 from refold.conversation.events import AgentConfigured, Prompt
 from refold.errors import NotFound, RefoldError
 from refold.projections import Projector
-from refold.readmodels.finding import OPEN, bring_up
+from refold.readmodels.finding import OPEN
 from refold.readmodels.searching import attributes_in, search
 from refold.replay.report.formatting import cut
 from refold.replay.report.text_diff import DiffLine, compare_lines
 from refold.ui.asked import asking
+from refold.ui.current import brought_up
 from refold.ui.visit import Visit
 
 PROMPTS_A_PAGE: Final = 50
@@ -118,16 +119,18 @@ class UnderPrompt(NamedTuple):
 
 def screen(visit: Visit) -> str:
     """The prompts; or one of them; or how two differ."""
+    behind = brought_up(visit.store, visit.rows)
     projector = Projector(visit.store, [search], rows=visit.rows)
-    bring_up(projector, None)
     version, a, b = (visit.text(name) for name in ("version", "a", "b"))
-    if version:
+    if projector.status()[0].state != "current":
+        found = PromptPage((), (), 1, 1, 0)
+    elif version:
         return _one(visit, projector, version)
-    if a and b:
+    elif a and b:
         return _two(visit, projector, a, b)
-    return visit.page(
-        "prompts.html", listing=listing(visit.store, projector, page=visit.number("page") or 1)
-    )
+    else:
+        found = listing(visit.store, projector, page=visit.number("page") or 1)
+    return visit.page("prompts.html", listing=found, behind=behind)
 
 
 def _one(visit: Visit, projector: Projector, version: str) -> str:

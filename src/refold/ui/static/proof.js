@@ -136,7 +136,7 @@
 
   const button = document.getElementById("check");
   if (!button) return;
-  button.hidden = false;
+  button.disabled = false;
   button.addEventListener("click", run);
   for (const one of ["proof", "key"]) document.getElementById(one).addEventListener("input", run);
   run();
