@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,33 @@ pytest.register_assert_rewrite("tests.conformance")
 # A busy machine is not a defect: no deadlines.
 settings.register_profile("refold", deadline=None)
 settings.load_profile("refold")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What all tests are made of stays to the end: it is not looked through for rubbish again.
+
+    A look through a million objects takes half a second, and some tests and libraries ask for one.
+    """
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """What the tests of a file have in common is made once: one worker runs them all."""
+    for item in items:
+        if isinstance(item, pytest.Function) and shares(item):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{item.path.stem}"))
+
+
+def shares(item: pytest.Function) -> bool:
+    """Whether a test asks for something that is made once for its file."""
+    if item.get_closest_marker("xdist_group"):
+        return False
+    made = item._fixtureinfo.name2fixturedefs.values()
+    return any(one[-1].scope == "module" for one in made)
 
 
 def pytest_runtest_teardown() -> None:
