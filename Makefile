@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup system demo check static test soak soak-shared bench clean
+.PHONY: help setup system demo docs check static test soak soak-shared bench clean
 
 BIN := .venv/bin
 # One more than the two cores that are expected: some tests wait, for servers and other processes.
@@ -33,6 +33,10 @@ system: ## find what the tests need from the system; install it where that is De
 
 demo: setup ## record, replay and compare the demo calls (DB=postgresql://…: there)
 	@$(BIN)/refold demo $(if $(DB),--db '$(DB)')
+
+docs: setup ## build the documentation as a site that needs no server, into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+	@echo build/site/index.html
 
 static: setup
 	$(BIN)/ruff check .

@@ -2,7 +2,8 @@
 
     python tools/screenshot.py docs/images
 
-writes `report.png` (the top of the page) and `report-turns.png` (one conversation side by side).
+writes `report.png` (the top of the page) and `report-turns.png` (one conversation side by side),
+and both as who prefers dark pages sees them (`report-dark.png`, `report-turns-dark.png`).
 Set in Inter where that font is installed (Debian: fonts-inter).
 """
 
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 CANDIDATES = (
     "chromium",
@@ -35,6 +37,8 @@ QUIET = (
     "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+SCHEMES = {"": "1", "-dark": "0"}
+"""What the name of a picture ends in, and how Chromium is told what is preferred."""
 TIMEOUT_S = 120
 
 Run = subprocess.CompletedProcess[str]
@@ -60,13 +64,16 @@ def chromium(url: str, *options: str) -> Run:
         )
 
 
-def take_picture(page: Path, picture: Path, *, width: int, height: int, scale: float = 1) -> None:
+def take_picture(
+    page: Path, picture: Path, *, width: int, height: int, scale: float = 1, scheme: str = "1"
+) -> None:
     """A picture of the top of a page in a window of this size (CSS pixels)."""
     done = chromium(
         page.absolute().as_uri(),
         "--hide-scrollbars",
         f"--window-size={width},{height}",
         f"--force-device-scale-factor={scale:g}",
+        f"--blink-settings=preferredColorScheme={scheme}",
         f"--screenshot={picture.absolute()}",
     )
     if done.returncode or not picture.is_file():
@@ -86,20 +93,21 @@ def only(page: Path, selectors: Sequence[str], opened: str) -> str:
 
 
 def main(folder: Path) -> None:
-    """Make both pictures."""
+    """Make the pictures."""
     from refold.demo import Demo
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="refold-screenshot-") as temporary:
         here = Path(temporary)
-        page = here / "report.html"
+        page, part = here / "report.html", here / "part.html"
         with Demo() as demo:
             result = demo.run(here / "demo.db", report_path=page)
-        take_picture(page, folder / "report.png", width=1240, height=1080, scale=1.5)
-        part = here / "part.html"
         text = only(page, ["#side-by-side"], f"conversation:{result.shown}")
         part.write_text(text, encoding="utf-8")
-        take_picture(part, folder / "report-turns.png", width=1240, height=1010, scale=1.5)
+        for ending, scheme in SCHEMES.items():
+            how: dict[str, Any] = {"width": 1240, "scale": 1.5, "scheme": scheme}
+            take_picture(page, folder / f"report{ending}.png", height=1080, **how)
+            take_picture(part, folder / f"report-turns{ending}.png", height=1010, **how)
 
 
 if __name__ == "__main__":

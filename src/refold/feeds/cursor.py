@@ -127,6 +127,7 @@ class FeedState(msgspec.Struct):
 
 
 Feed: Final[Fold[FeedState]] = Fold("feed", FeedState)
+"""How far a feed has been read, and what came: ``store.fold(f"feed-{name}", Feed).state``."""
 
 
 @Feed.on(FeedReceived, FeedUnrecognized)
