@@ -21,7 +21,8 @@ LINE: Final = 90
 """Longer signatures are broken, an argument a line."""
 _ROLE: Final = re.compile(r":\w+:`~?([^`]+)`")
 _PACKAGE: Final = re.compile(r"\b(?:[a-z_]+\.)+(?=\w)")
-_LITERAL: Final = re.compile(r"::$", re.MULTILINE)
+_LITERAL: Final = re.compile(r"(?<=\S)::$", re.MULTILINE)
+_ALONE: Final = re.compile(r"^ *::\n", re.MULTILINE)
 _METHODS: Final = (FunctionType, staticmethod, classmethod, property, cached_property)
 
 
@@ -117,7 +118,7 @@ def _text_below(name: str, source: str) -> str:
 
 def markdown(docstring: str) -> str:
     """A docstring as Markdown: roles are code, and so is what stands under a double colon."""
-    return _LITERAL.sub(":", _ROLE.sub(r"`\1`", docstring))
+    return _LITERAL.sub(":", _ALONE.sub("", _ROLE.sub(r"`\1`", docstring)))
 
 
 def code(text: str) -> str:
