@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +14,9 @@ from refold.recording.in_force import entered, in_force
 from tests.support.soak import write_figures
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+    from tests.support.dealing import ByFile
     from tests.support.kafka import Cluster
 
 # The suites of every backend assert too; asked for before anything imports them.
@@ -36,19 +39,12 @@ def pytest_collection() -> Iterator[None]:
     gc.enable()
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """What the tests of a file have in common is made once: one worker runs them all."""
-    for item in items:
-        if isinstance(item, pytest.Function) and shares(item):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{item.path.stem}"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """How tests are dealt to workers."""
+    from tests.support.dealing import ByFile
 
-
-def shares(item: pytest.Function) -> bool:
-    """Whether a test asks for something that is made once for its file."""
-    if item.get_closest_marker("xdist_group"):
-        return False
-    made = item._fixtureinfo.name2fixturedefs.values()
-    return any(one[-1].scope == "module" for one in made)
+    return ByFile(config, log)
 
 
 def pytest_runtest_teardown() -> None:
