@@ -29,8 +29,18 @@ def demo() -> Iterator[Demo]:
 
 
 @pytest.fixture(scope="module")
-def result(demo: Demo, folder: Path) -> DemoResult:
-    return demo.run(folder / "demo.db", report_path=folder / "report.html")
+def progress() -> list[tuple[str, int, int]]:
+    """What was told while ``result`` was made: the step, how many are done, of how many."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(demo: Demo, folder: Path, progress: list[tuple[str, int, int]]) -> DemoResult:
+    return demo.run(
+        folder / "demo.db",
+        report_path=folder / "report.html",
+        progress=lambda step, done, total: progress.append((step, done, total)),
+    )
 
 
 def streams(result: DemoResult) -> list[str]:
@@ -149,17 +159,13 @@ def test_a_report_that_cannot_be_written_is_refused_first(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_is_told_step_by_step(demo: Demo, tmp_path: Path) -> None:
+def test_progress_is_told_step_by_step(
+    result: DemoResult, progress: list[tuple[str, int, int]]
+) -> None:
     """Each step counts up to its total, and the steps come in order."""
-    seen: list[tuple[str, int, int]] = []
-    demo.run(
-        tmp_path / "demo.db",
-        report_path=tmp_path / "report.html",
-        progress=lambda step, done, total: seen.append((step, done, total)),
-    )
-    steps = list(dict.fromkeys(step for step, _, _ in seen))
+    steps = list(dict.fromkeys(step for step, _, _ in progress))
     assert steps == ["record", "replay"]
     for step in steps:
-        counts = [(done, total) for name, done, total in seen if name == step]
+        counts = [(done, total) for name, done, total in progress if name == step]
         assert counts == sorted(counts)
         assert counts[-1][0] == counts[-1][1]

@@ -3,6 +3,7 @@
 import ast
 import io
 import tokenize
+from functools import cache
 from pathlib import Path
 
 _LAYOUT = {
@@ -17,6 +18,7 @@ _LAYOUT = {
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
 def lines_of_code(path: Path) -> int:
     """How many lines of a Python file hold a token that is code."""
     source = path.read_bytes()
