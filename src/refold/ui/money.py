@@ -22,7 +22,7 @@ POSITIONS_LOOKED_AT: Final = 10_000
 PURSES_SHOWN: Final = 200
 EVENTS_A_PAGE: Final = 200
 ASSETS_SHOWN: Final = 6
-WHAT_IF_EVENTS_MAX: Final = 800
+WHAT_IF_EVENTS_MAX: Final = 600
 """What would follow is told on a page of streams that have no more events."""
 WIDTH: Final = 1_000
 HEIGHT: Final = 160
