@@ -30,6 +30,8 @@ def test_it_serves_a_store_until_it_is_interrupted(tmp_path: Path, name: str) ->
         address = running.stdout.readline().strip()
         assert "call-1" in httpx2.get(address, timeout=LIMIT_S).text
         found = httpx2.get(f"{address}?q=booked", timeout=LIMIT_S).text
+        marked = httpx2.get(f"{address}marked?mark=call-1", timeout=LIMIT_S).text
+        assert f"<bdi>--db</bdi> <bdi>{tmp_path / name}</bdi>" in marked
         assert "1 conversation," in found
     finally:
         running.send_signal(signal.SIGINT)

@@ -150,7 +150,7 @@ def test_text_is_text_wherever_it_comes_from(text: str) -> None:
 
 KNOWN_TAGS = {
     *("a", "b", "code", "dd", "del", "details", "dl", "dt", "em", "h2", "h3", "ins", "li", "pre"),
-    *("q", "strong", "summary", "td", "tr", "ul"),
+    *("q", "rect", "strong", "summary", "td", "tr", "ul"),
 }
 
 

@@ -130,7 +130,7 @@ def test_text_is_escaped_in_text_and_in_attributes() -> None:
         f'<a href="#%3Cb%3E%26%22%27%EF%BF%BD" class="id">{ESCAPED}\x00</a>'
     )
     assert piece("link_to", Link(HOSTILE, None)) == f"<code>{ESCAPED}\x00</code>"
-    labelled = f'aria-label="2 {ESCAPED}\x00" title="2 {ESCAPED}\x00"'
+    labelled = f'aria-label="2 {ESCAPED}\x00"><title>2 {ESCAPED}\x00</title>'
     assert labelled in piece("small_bar", {HOSTILE: 2, "same": 0})
 
 
@@ -209,9 +209,9 @@ PAIRS = [
 def test_every_level_has_a_colour_of_its_own(level: str) -> None:
     """As a badge and as part of a bar: what is broken was grey, as if it were nothing."""
     css = resources.files("refold.replay.report").joinpath("report.css").read_text()
-    for place in ("badge", "bar"):
-        assert re.search(rf"\.{place}[ :.][^{{]*\.{level}\b[^{{]*\{{ background", css) or re.search(
-            rf"\.{place}[ .]{{0,2}}{level} \{{ background", css
+    for place, colour in (("badge", "background"), ("bar", "fill")):
+        assert re.search(rf"\.{place}[ :.][^{{]*\.{level}\b[^{{]*\{{ {colour}", css) or re.search(
+            rf"\.{place}[ .]{{0,2}}{level} \{{ {colour}", css
         )
 
 

@@ -32,12 +32,23 @@ from refold.ledger.events import BetLost, BetPlaced, FundsDeposited
 from refold.privacy.redaction import redact
 from refold.privacy.removing import Removal
 from refold.projections import Projection, Projector, Rows, Table
+from refold.replay import (
+    Action,
+    Call,
+    ChatRequest,
+    ModelFailure,
+    Variant,
+    branch_name,
+    replay,
+)
 from refold.ui.application import SCREENS
 from tests.audit.sealed import sealed_by
 from tests.replay.test_report import HOSTILE
 
 ODD = (*HOSTILE, "\x1b[31mred\x1b[0m\x1b]0;title\x07", "long" * 700)
 ODDEST = "call-<img src=x onerror=alert(1)>\u202e"
+VARIANT = Variant(prompt=ODD[0], model=ODD[1], label=ODD[2], params={ODD[3]: ODD[4]}, agent=ODD[0])
+REPLAYED = branch_name("call-odd", VARIANT)
 EXAMPLES = {
     "/": ["/", f"/?q={quote(ODD[0])}", "/?q=tool:none"],
     "/conversations/{stream:path}": [
@@ -46,7 +57,16 @@ EXAMPLES = {
         f"/conversations/{quote(ODDEST, safe='')}",
     ],
     "/events/{event:path}": ["/events/call-odd@4", f"/events/{quote(ODDEST, safe='')}%402"],
-    "/compare": ["/compare?a=call-odd&b=call-odd~other"],
+    "/compare": [
+        "/compare?a=call-odd&b=call-odd~other",
+        f"/compare?a=call-odd&b={quote(REPLAYED)}&only=differences",
+    ],
+    "/marked": [f"/marked?mark=call-odd&mark={quote(ODDEST)}"],
+    "/replays/{name:path}": [
+        f"/replays/{VARIANT.id}",
+        f"/replays/{VARIANT.id}?behind=levels",
+        f"/replays/{VARIANT.id}?behind=conversations",
+    ],
     "/write/{form}": ["/write/label?stream=call-odd"],
     "/prompts": [
         "/prompts",
@@ -79,6 +99,8 @@ def odd_store() -> refold.Store:
     said = AgentUtterance(text=ODD[1], message_id="b1")
     made.branch("call-odd", at=6).adding(said).save("call-odd~other")
     made.branch("call-odd~other").adding(said).save("call-odd~other~again")
+    control = Variant(label="control")
+    replay(made, ["call-odd", ODDEST], VARIANT, odd_answer, control=control, attempts_max=1)
     made.append("agent-odd", [one for text in ODD for one in odd_money(text)])
     made.append("call-gone", [UserUtterance(text="gone")])
     Projector(made, [refusing(ODD[0])]).catch_up()
@@ -113,6 +135,14 @@ class SaidRow(msgspec.Struct):
 
     stream: str
     text: str
+
+
+def odd_answer(request: ChatRequest) -> Action:
+    """An answer of odd text, or none for an odd reason, by how much was said before."""
+    text = ODD[len(request.messages) % len(ODD)]
+    if len(request.messages) % 3 == 0:
+        raise ModelFailure(text, kind="refused")
+    return Action(text=text, calls=(Call(text, json.dumps({text: text})),))
 
 
 def odd_events(text: str) -> list[object]:

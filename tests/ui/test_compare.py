@@ -226,7 +226,9 @@ def test_two_marked_in_the_list_are_compared(client: httpx2.Client) -> None:
     """By a form that needs no script; and a conversation leads to itself beside its branches."""
     listed = page(client, "/")
     (form,) = listed.all("form", "marks")
-    assert (form.attributes["method"], form.attributes["action"]) == ("get", "/compare")
+    (to_compare,) = (e for e in listed.all("button") if "Compare" in e.text)
+    assert (form.attributes["method"], to_compare.attributes["formaction"]) == ("get", "/compare")
+    assert to_compare.is_in(form)
     names = [e.attributes["value"] for e in listed.all("input") if e.is_in(form)]
     assert {"call-1", "call-2"} <= {*names}
     found = page(client, "/compare?mark=call-1&mark=call-2")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import refold
 from refold.cli import endpoint, output
-from refold.cli.options import command, int_option, no_effect, opened, option
+from refold.cli.options import command, int_option, named_store, no_effect, opened, option
 from refold.cli.removing import classes
 from refold.errors import UsageError
 from refold.extras import needs
@@ -59,6 +59,7 @@ def ui_command(url: str, port: int, in_browser: bool, write: bool, **options: An
     with closing(_listening(port)) as at, ExitStack() as held:
         store, rows = _to_write(url, held) if write else _opened(url, held)
         served = app(store, rows=rows, writing=_writing(**options) if write else None)
+        served.state.db = url if named_store() else ""
         address = f"http://127.0.0.1:{at.getsockname()[1]}/"
         output.show({"address": address}, [address])
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.

@@ -180,9 +180,8 @@ class Demo(DemoServer):
         with _timed("record", timings_s):
             streams, reused = self._calls(store, seed, progress)
         with _timed("replay", timings_s):
-            asked = replay(
-                store, streams, variant, self._endpoint(), control=control, workers=2, progress=tell
-            )
+            how: Any = {"workers": 2, "primary": QUESTION.primary, "progress": tell}
+            asked = replay(store, streams, variant, self._endpoint(), control=control, **how)
         repeated, replayed = asked.parts
         with _timed("compare", timings_s):
             comparison = compare(store, streams, variant, control=control, question=QUESTION)

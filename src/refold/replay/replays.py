@@ -20,7 +20,7 @@ from refold.replay.events import Role
 from refold.replay.faults import fault_in
 from refold.replay.figures import Accounting, account
 from refold.replay.journal import StoredAnswer, answers
-from refold.replay.plan import ToAsk, plan_of, plans, to_ask
+from refold.replay.plan import ReplayPlan, ToAsk, plan_of, plans, to_ask
 from refold.replay.variant import Variant, branch_name
 
 _BRANCH: Final = re.compile(r"(.+)~replay-([0-9a-f]{12})-(\d{1,9})")
@@ -42,6 +42,18 @@ class ReplayRun(Accounting, frozen=True, kw_only=True):
     last_at: str
     conversations: int
     streams: list[str]
+
+
+class Reckoned(NamedTuple):
+    """What a replay of one conversation came to when stream and branch went ``at`` these versions.
+
+    ``outcomes`` are how many decisions there are, answered, failed and after the plan, ``moments``
+    when its first event was recorded and its last, where there is one.
+    """
+
+    at: tuple[int, int, int | None]
+    outcomes: tuple[int, int, int, int]
+    moments: list[int]
 
 
 @dataclass(frozen=True)
@@ -72,18 +84,24 @@ class Replay:
             raise NotFound(f"nothing{of} was replayed as sample {sample} of {self}", **facts)
         return found
 
-    def run(self, store: Store, sample: int) -> ReplayRun:
-        """What a sample came to."""
+    def run(
+        self, store: Store, sample: int, *, kept: dict[str, Reckoned] | None = None
+    ) -> ReplayRun:
+        """What a sample came to.
+
+        ``kept`` is what it was when it was last looked at: where no more has come, it is not read.
+        """
         streams = sorted(self.conversations(sample))
-        branches = [branch_name(stream, self.variant, sample) for stream in streams]
-        own = set(branches)
-        begun = [list(store.read(b)) if store.head(b) != NO_EVENTS else [] for b in branches]
-        plan = plan_of(store, self.variant.id)
-        asked = (to_ask(list(store.read(stream)), stream, plan) for stream in streams)
-        moments = [e.recorded_at_us for events in begun for e in events if e.stream in own]
-        found = account(
-            _outcomes(of, answers(events)) for of, events in zip(asked, begun, strict=True)
-        )
+        plan, known = plan_of(store, self.variant.id), {} if kept is None else kept
+        for stream in streams:
+            branch = branch_name(stream, self.variant, sample)
+            until = None if plan is None else plan.versions.get(stream)
+            at = (store.head(branch), store.head(stream), until)
+            if branch not in known or known[branch].at != at:
+                known[branch] = _reckoned(store, stream, branch, plan, at)
+        begun = [known[branch_name(stream, self.variant, sample)] for stream in streams]
+        moments = [moment for one in begun for moment in one.moments]
+        found = account(one.outcomes for one in begun)
         said: dict[str, Any] = msgspec.to_builtins(self.variant)
         return ReplayRun(
             variant=self.variant.id,
@@ -169,6 +187,16 @@ def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
     first = min(matches, key=lambda one: one.role == "control")
     one = f"name one, as --variant {first.variant.id}"
     raise UsageError(f"several replays fit: {one}: {_listed(matches)}")
+
+
+def _reckoned(
+    store: Store, stream: str, branch: str, plan: ReplayPlan | None, at: tuple[int, int, int | None]
+) -> Reckoned:
+    events = list(store.read(branch)) if at[0] != NO_EVENTS else []
+    asked = to_ask(list(store.read(stream)), stream, plan)
+    moments = [event.recorded_at_us for event in events if event.stream == branch]
+    ends = [min(moments), max(moments)] if moments else []
+    return Reckoned(at, _outcomes(asked, answers(events)), ends)
 
 
 def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> tuple[int, int, int, int]:

@@ -21,10 +21,13 @@ from refold.ui import (
     conversations,
     event,
     live,
+    marks,
     money,
     projections,
     prompts,
     proof,
+    runs,
+    verdict,
 )
 from refold.ui.guard import Guard
 from refold.ui.pages import ASSETS, asset
@@ -44,6 +47,9 @@ SCREENS: Final[dict[str, Screen]] = {
     "/live": live.screen,
     "/write/{form}": form_page,
     "/compare": compare.screen,
+    "/marked": marks.screen,
+    "/replays": runs.screen,
+    "/replays/{name:path}": verdict.screen,
 }
 """What each address shows. The first that fits answers."""
 _STATUS: Final = {UsageError: 400, NotFound: 404, Unavailable: 503}

@@ -56,11 +56,19 @@ def screen(visit: Visit) -> str:
     made = compared(visit.store, a, b)
     every = list(without_shared(made.rows)) if is_only else list(made.rows)
     pages = max(1, -(-len(every) // ROWS_A_PAGE))
-    page = min(max(visit.number("page") or 1, 1), pages)
+    page = min(max(visit.number("page") or page_with(every, visit.text("at")), 1), pages)
     shown = every[(page - 1) * ROWS_A_PAGE : page * ROWS_A_PAGE]
     items = [one if isinstance(one, Gap) else _written(visit, one) for one in shown]
     values = {"items": items, "page": page, "pages": pages, "only": DIFFERENCES * is_only}
     return visit.page("compare.html", pair=made, a=made.a, b=made.b, **values)
+
+
+def page_with(items: Sequence[TurnRow | Gap], event_id: str) -> int:
+    """The page that an event is on, the first where it is on none."""
+    found = (
+        n for n, one in enumerate(items) if isinstance(one, TurnRow) and one.link.text == event_id
+    )
+    return next(found, 0) // ROWS_A_PAGE + 1
 
 
 def asked_pair(visit: Visit) -> tuple[str, str]:
@@ -88,7 +96,7 @@ def compared(store: Store, a: str, b: str) -> Compared:
         rows = list(paired_rows(history, other))
         return Compared(a, b, None, facts(came(history), came(other), rows), rows)
     if replayed.stream != a:
-        raise UsageError(f"{b} replays {replayed.stream}: compare it with that, not with {a}")
+        raise UsageError(f"{b} replays {replayed.stream}: compare it with that, not {a}")
     plan = plan_of(store, replayed.variant.id)
     prices = None if plan is None else plan.terms.prices
     answers = Conversations(store, [a], replayed.variant, replayed.sample, prices=prices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from importlib import resources
@@ -12,6 +13,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import UNSET
 
+from refold.replay import wording
 from refold.replay.report.formatting import counted, number, value_text
 from refold.replay.report.render import finished, resource
 
@@ -22,6 +24,7 @@ TEXT_CHARS_MAX: Final = 4_000
 SCREENS: Final = {
     "Conversations": "/",
     "Prompts": "/prompts",
+    "Replays": "/replays",
     "Money": "/money",
     "Projections": "/projections",
     "Proof": "/proof",
@@ -93,6 +96,11 @@ def queried(**values: object) -> str:
     return f"?{urlencode(given)}" if given else ""
 
 
+def queried_all(name: str, values: Sequence[str]) -> str:
+    """``?mark=…&mark=…`` of one name with each of these."""
+    return f"?{urlencode([(name, value) for value in values])}"
+
+
 def seconds(ms: float) -> str:
     """``0.4 s``, ``12 s``."""
     return f"{ms / 1_000:.1f} s" if ms < 10_000 else f"{ms / 1_000:.0f} s"
@@ -111,5 +119,7 @@ def _environment() -> Environment:
     filters = (bounded, counted, money, moment, number, operation, place, pretty, queried, seconds)
     made.filters |= {one.__name__: one for one in filters}
     limits = {"late_us_min": LATE_US_MIN}
-    made.globals |= {"queried": queried, "screens": SCREENS, **limits}
+    made.filters |= {"apart": wording.apart, "percent": wording.percent, "dollars": wording.money}
+    limits = {"text_chars_max": TEXT_CHARS_MAX, "late_us_min": LATE_US_MIN}
+    made.globals |= {"queried": queried, "queried_all": queried_all, "screens": SCREENS, **limits}
     return made

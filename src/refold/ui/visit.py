@@ -43,6 +43,11 @@ class Visit(NamedTuple):
         """Where the application is mounted, "" at the top."""
         return str(self.request.scope.get("root_path", ""))
 
+    @property
+    def db(self) -> str:
+        """What ``--db`` is for this store, "" where a command finds it without."""
+        return str(getattr(self.request.app.state, "db", ""))
+
     def page(self, template: str, **values: object) -> str:
         """A page whose links lead to where the application is mounted."""
         return rendered(self.request, template, **values)

@@ -156,7 +156,7 @@ class Lists(_Shown):
             own = replace(compared, stream=compared.branch) if number else compared
             self._answered(turns.without_redacted(own, history), history)
         decided = pair.candidate[0].decisions
-        places = {one.at: _place(self.event(pair.stream, one.at)) for one in decided}
+        places = {one.at: place_of(self.event(pair.stream, one.at)) for one in decided}
         for control in pair.against if self._has_control else ():
             self._count(OF_CONTROL, control, pair.stream, places)
         for verdict in self.verdicts:
@@ -171,7 +171,7 @@ class Lists(_Shown):
         self._show("replayed", one, history, one)
         scores = [(of, mean_of(observations([one], of))) for of in self.scored]
         self.rows.add(render.macro("rows.html", "row", one, self, scores))
-        places = {each.at: _place(self.event(one.stream, each.at)) for each in one.decisions}
+        places = {each.at: place_of(self.event(one.stream, each.at)) for each in one.decisions}
         self._count("", one, one.stream, places)
         for decision in one.decisions:
             place = places[decision.at]
@@ -190,7 +190,7 @@ class Lists(_Shown):
         """Put the decisions of a conversation behind the figures of a side."""
         if one.same_action is not None:
             name = "same-throughout" if one.same_action else "other-throughout"
-            self.at[side + name].add(_place(self.conversation(stream)))
+            self.at[side + name].add(place_of(self.conversation(stream)))
         begun = any(is_compared(each) or each.level == "failed" for each in one.decisions)
         for decision in one.decisions:
             if decision.level in NOT_COMPARED:
@@ -276,7 +276,8 @@ def _level(metric: Metric, before: float | None, after: float | None) -> str:
     return "better" if (after > before) == (metric.direction == "higher") else "worse"
 
 
-def _place(link: Link) -> str:
+def place_of(link: Link) -> str:
+    """A place of a list."""
     return render.macro("rows.html", "place", link)
 
 

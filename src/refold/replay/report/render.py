@@ -14,10 +14,12 @@ from functools import cache
 from importlib import resources
 from types import FunctionType
 from typing import Final
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
+from markupsafe import Markup
 
 from refold.replay import wording
 from refold.replay.report import formatting
@@ -72,9 +74,17 @@ def resource(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
+def embedded(template: str, *, to: str, **values: object) -> str:
+    """A part of another page: its figures lead to the name of what is behind them after ``to``."""
+    return Markup(finished(environment(to).get_template(template).render(**values)))
+
+
 @cache
-def environment() -> Environment:
-    """What the templates are compiled with: its filters are the functions of the two."""
+def environment(to: str = "#") -> Environment:
+    """What the templates are compiled with: its filters are the functions of the two.
+
+    ``to`` is what an address begins with that leads to a place by its name.
+    """
     made = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -88,6 +98,7 @@ def environment() -> Environment:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     made.globals.update(script=script, script_digest=f"sha256-{digest}")
     made.globals.update(style=resource("report.css"))
+    made.globals["to"] = lambda place: to + (place if to == "#" else quote(place, safe=":~@"))
     return made
 
 

@@ -1,7 +1,7 @@
 // Keys: / search, j and k along the list, ? help. Everything works without them.
 (() => {
   "use strict";
-  const typing = (element) => element.matches("input, textarea, select");
+  const typing = (element) => element.matches("input:not([type=checkbox]), textarea, select");
 
   function step(by) {
     const links = [...document.querySelectorAll("a.open, .step a")].filter((one) => one.matches("a.open, .meta a"));
