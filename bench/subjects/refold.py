@@ -206,6 +206,8 @@ class Refold(Subject):
 
     how: dict[str, Any] = {}
     """More that its stores are opened with."""
+    built: dict[str, Any] = {}
+    """More that a log kept for reading is written with."""
 
     def prepare(self) -> None:
         self.registry = default_registry if self.text == "dialogues" else REGISTRY
@@ -262,8 +264,8 @@ class Refold(Subject):
     def build(self, *, name: str, events: int, streams: int = 1, size: int = 1) -> None:
         """A log kept for reading, written without waiting for the disk and then opened anew."""
         address = self.address(self._path(name))
-        opened = refold.open(address, registry=self.registry, synchronous="NORMAL")
-        store = RefoldStore(opened, self)
+        how = {"registry": self.registry, "synchronous": "NORMAL", **self.built}
+        store = RefoldStore(refold.open(address, **how), self)
         for n in range(events // (streams * size)):
             for stream in range(streams):
                 store.append(stream, self._start(stream, n, size), size)

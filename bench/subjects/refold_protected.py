@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import refold
 from bench.subject import serve
-from bench.subjects.refold import Refold, RefoldStore
+from bench.subjects.refold import Refold
 from refold.privacy.keyring import new_keyring
 from refold.privacy.privacy import Privacy
 
@@ -27,12 +26,8 @@ class RefoldProtected(Refold):
     def prepare(self) -> None:
         super().prepare()
         reads = refold.open("memory:")
-        self._privacy = Privacy(new_keyring(), FIELDS, actor="bench", journal=reads)
-
-    def open(self, path: Path) -> RefoldStore:
-        address = self.address(path)
-        store = refold.open(address, registry=self.registry, privacy=self._privacy)
-        return RefoldStore(store, self)
+        self.how = {"privacy": Privacy(new_keyring(), FIELDS, actor="bench", journal=reads)}
+        self.built = self.how
 
 
 if __name__ == "__main__":

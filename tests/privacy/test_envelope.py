@@ -18,19 +18,20 @@ from refold.privacy.envelope import (
     Damaged,
     DataKey,
     Envelope,
-    bound_to,
     commitment_of,
-    envelope_of,
+    envelopes_of,
     is_withheld,
     opened,
     padded,
     parsed,
+    place_in,
     sealed_view,
 )
 from refold.privacy.locked import cipher_of
 
 KEY = DataKey("ab" * 16, cipher_of(bytes(range(32))))
-BOUND = bound_to("call-42", "user.utterance")
+STREAM, KIND = "call-42", "user.utterance"
+PLACE = place_in(KIND, b"/text")
 VALUES = st.one_of(
     st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
     st.lists(st.text()), st.dictionaries(st.text(), st.none() | st.booleans()),
@@ -40,7 +41,8 @@ KEYS = st.sampled_from([KEY, None])
 
 def made(value: bytes, key: DataKey | None = KEY, pointer: bytes = b"/text") -> bytes:
     """An envelope of a value."""
-    return envelope_of(value, BOUND, pointer, key, secrets.token_bytes(DRAWN_BYTES))
+    drawn = secrets.token_bytes(DRAWN_BYTES)
+    return envelopes_of(STREAM, key, [value], [place_in(KIND, pointer)], drawn)[0]
 
 
 def read(text: bytes, key: DataKey | None = KEY, pointer: bytes = b"/text") -> bytes:
@@ -48,7 +50,7 @@ def read(text: bytes, key: DataKey | None = KEY, pointer: bytes = b"/text") -> b
     envelope = parsed(text)
     if envelope is None:
         raise Damaged("it is no envelope")
-    return opened(envelope, BOUND, pointer, key).value
+    return opened(envelope, STREAM, place_in(KIND, pointer), key).value
 
 
 @given(VALUES, KEYS)
@@ -59,7 +61,7 @@ def test_a_value_comes_back_byte_for_byte(value: bytes, key: DataKey | None) -> 
     envelope = parsed(text)
     assert envelope is not None
     assert envelope.json == text
-    salt = opened(envelope, BOUND, b"/text", key).salt
+    salt = opened(envelope, STREAM, PLACE, key).salt
     ((name, commitment, _),) = msgspec.json.decode(text).values()
     assert name == ("" if key is None else key.id)
     expected = made_commitment(salt, value)
@@ -91,19 +93,19 @@ def test_a_value_is_bound_to_its_place() -> None:
     text = made(b'"secret"')
     envelope = parsed(text)
     assert envelope is not None
-    for bound, pointer in [
-        (bound_to("call-43", "user.utterance"), b"/text"),
-        (bound_to("call-42", "user.utterance.v2"), b"/text"),
-        (BOUND, b"/name"),
+    for stream, place in [
+        ("call-43", PLACE),
+        (STREAM, place_in("user.utterance.v2", b"/text")),
+        (STREAM, place_in(KIND, b"/name")),
     ]:
         with pytest.raises(Damaged):
-            opened(envelope, bound, pointer, KEY)
+            opened(envelope, stream, place, KEY)
     with pytest.raises(Damaged):
-        opened(envelope, BOUND, b"/text", DataKey("cd" * 16, KEY.cipher))
+        opened(envelope, STREAM, PLACE, DataKey("cd" * 16, KEY.cipher))
     with pytest.raises(Damaged):
-        opened(envelope, BOUND, b"/text", DataKey(KEY.id, cipher_of(bytes(32))))
+        opened(envelope, STREAM, PLACE, DataKey(KEY.id, cipher_of(bytes(32))))
     with pytest.raises(Damaged):
-        opened(envelope, BOUND, b"/text", None)
+        opened(envelope, STREAM, PLACE, None)
 
 
 @given(st.binary(max_size=300), st.integers(0, 60))
@@ -116,7 +118,7 @@ def test_what_is_no_secret_is_refused(secret: bytes, length: int) -> None:
     for odd in (cut, secret.hex().encode()):
         for name in (envelope.key, b""):
             with pytest.raises(Damaged):
-                opened(Envelope(name, envelope.commitment, odd), BOUND, b"/text", KEY)
+                opened(Envelope(name, envelope.commitment, odd), STREAM, PLACE, KEY)
 
 
 @given(VALUES, VALUES, KEYS)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from itertools import accumulate, chain, repeat
+from struct import iter_unpack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ _OPENING_TEXT: Final = OPENING.decode()
 SALT_BYTES, NONCE_BYTES, DRAWN_BYTES = 32, 12, 44
 """Of random bytes that one envelope takes, the salt comes first."""
 _HEAD_BYTES: Final = SALT_BYTES + 4
+_TAG_BYTES: Final = 16
+_DRAWN: Final = f"{SALT_BYTES}s{NONCE_BYTES}s"
 FIELD: Final = 16
 """The ordinal of what a personal value is committed to under."""
 LEAST_BYTES: Final = 32
@@ -41,7 +45,8 @@ _ENVELOPE: Final = re.compile(
 )
 _COMMITMENT: Final = b"refold/commitment/1" + bytes([FIELD])
 _BOUND: Final = b"refold/personal/1"
-_URL: Final = bytes.maketrans(b"+/", b"-_")
+_LAST: Final = (bytes(range(128)), b"", b"AQgw", b"AEIMQUYcgkosw048")
+"""What base64url of some bytes can end with, by its length modulo 4: the other bits are zeros."""
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -82,44 +87,59 @@ def is_withheld(value: object) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def bound_to(stream: str, kind: str) -> bytes:
-    """The part of the associated data that the fields of an event have in common."""
-    return b"\0%b\0%b\0" % (stream.encode(), kind.encode())
+def place_in(kind: str, pointer: bytes) -> bytes:
+    """The part of the associated data that says in which kind of event a value stands, and where.
 
-
-def envelope_of(
-    value: bytes, bound: bytes, pointer: bytes, key: DataKey | None, drawn: bytes
-) -> bytes:
-    """The envelope of a value's JSON text.
-
-    ``bound`` is :func:`bound_to` its event, ``pointer`` the JSON Pointer of its place in the
-    payload (RFC 6901, UTF-8), ``drawn`` 44 random bytes that nothing else ever gets. Without a key
-    nothing is encrypted: then it can be redacted, and that is all.
+    ``pointer`` is the JSON Pointer of its place in the payload (RFC 6901, UTF-8).
     """
-    salt, nonce = drawn[:SALT_BYTES], drawn[SALT_BYTES:]
-    size = len(value).to_bytes(8)
-    commitment = _text(sha256(_COMMITMENT + salt + size + value).digest())
+    return b"\0%b\0%b\0" % (kind.encode(), pointer)
+
+
+def envelopes_of(
+    stream: str, key: DataKey | None, values: Sequence[bytes], places: Sequence[bytes], drawn: bytes
+) -> list[bytes]:
+    """The envelopes of the JSON texts of some values of a stream, under one key.
+
+    ``places`` says where each stands (:func:`place_in`), ``drawn`` has 44 random bytes for each
+    that nothing else ever gets. Without a key nothing is encrypted: then a value can be redacted,
+    and that is all.
+    """
+    join = b"".join
+    salts, nonces = zip(*iter_unpack(_DRAWN, drawn), strict=True)
+    frames = zip(*map(_frame, map(len, values)), strict=True)
+    sizes, sizes_inside, zeros, fills, lengths, filled = frames
+    salted = map(join, zip(repeat(_COMMITMENT), salts, sizes, values, strict=False))
+    # Texts of bytes that come to multiples of three are joined and cut as those are.
+    text = _text(join([sha256(one).digest() + b"\0" for one in salted]))
+    commitments = [text[at : at + 43] for at in range(0, len(text), 44)]
     if key is None:
-        return b'{"refold:personal":["","%b","%b"]}' % (commitment, _text(salt + value))
-    name = key.id.encode()
-    about = b"%b%b%b%b\0%b" % (_BOUND, name, bound, pointer, commitment)
-    plain = salt + size[4:] + value + bytes(padded(len(value)) - len(value))
-    secret = _text(nonce + key.cipher.encrypt(nonce, plain, about))
-    return b'{"refold:personal":["%b","%b","%b"]}' % (name, commitment, secret)
+        opening = OPENING + b'"","'
+        secrets = [_text(salt + value) for salt, value in zip(salts, values, strict=True)]
+    else:
+        opening, bound = b'%b"%b","' % (OPENING, key.id.encode()), _bound_to(stream, key.id)
+        plains = map(join, zip(salts, sizes_inside, values, zeros, strict=True))
+        abouts = map(join, zip(repeat(bound), places, commitments, strict=False))
+        locked = map(key.cipher.encrypt, nonces, plains, abouts)
+        text = _text(join(chain.from_iterable(zip(nonces, locked, fills, strict=True))))
+        starts = accumulate(filled, initial=0)
+        secrets = [text[at : at + length] for at, length in zip(starts, lengths, strict=False)]
+    return [
+        join((opening, commitment, b'","', secret, b'"]}'))
+        for commitment, secret in zip(commitments, secrets, strict=True)
+    ]
 
 
-def opened(envelope: Envelope, bound: bytes, pointer: bytes, key: DataKey | None) -> Salted:
+def opened(envelope: Envelope, stream: str, place: bytes, key: DataKey | None) -> Salted:
     """The value in an envelope that has its secret, by the key that it names.
 
     :class:`Damaged` where anything of it, or its place, is not what it was.
     """
     name, commitment, secret = envelope
-    raw = plain = _bytes(secret)
+    plain = _bytes(secret)
     if name:
         if key is None or key.id.encode() != name:
             raise Damaged("the key is another")
-        about = b"%b%b%b%b\0%b" % (_BOUND, name, bound, pointer, commitment)
-        plain = _decrypted(raw, about, key)
+        plain = _decrypted(plain, _bound_to(stream, key.id) + place + commitment, key)
         length = int.from_bytes(plain[SALT_BYTES:_HEAD_BYTES])
         value = plain[_HEAD_BYTES : _HEAD_BYTES + length]
         if len(plain) != _HEAD_BYTES + padded(length):
@@ -127,8 +147,8 @@ def opened(envelope: Envelope, bound: bytes, pointer: bytes, key: DataKey | None
     else:
         value = plain[SALT_BYTES:]
     salt = plain[:SALT_BYTES]
-    rest = _text(raw[len(raw) // 3 * 3 :])  # Its last character has bits that say nothing.
-    if _text(commitment_of(salt, value)) != commitment or not secret.endswith(rest):
+    is_short = secret[-1:] in _LAST[len(secret) % 4]
+    if _text(commitment_of(salt, value)) != commitment or not is_short:
         raise Damaged("its commitment is to another value")
     return Salted(value, salt)
 
@@ -189,6 +209,34 @@ def padded(length: int) -> int:
     return (length + mask) & ~mask
 
 
+@lru_cache(maxsize=4096)
+def _bound_to(stream: str, key: str) -> bytes:
+    """The part of the associated data that all values of a stream under a key have in common."""
+    return b"%b%b\0%b" % (_BOUND, key.encode(), stream.encode())
+
+
+class _Frame(NamedTuple):
+    """What a value of some length takes in its envelope.
+
+    Its size, in eight bytes and in four, and the zeros after it; what is added to the secret for a
+    multiple of three bytes; how long the secret is as text, without that and with it.
+    """
+
+    size: bytes
+    size_inside: bytes
+    zeros: bytes
+    fill: bytes
+    text_length: int
+    filled_length: int
+
+
+@lru_cache(maxsize=4096)
+def _frame(length: int) -> _Frame:
+    secret = NONCE_BYTES + _HEAD_BYTES + padded(length) + _TAG_BYTES
+    size, zeros, fill = length.to_bytes(8), bytes(padded(length) - length), bytes(-secret % 3)
+    return _Frame(size, size[4:], zeros, fill, (secret * 4 + 2) // 3, (secret + 2) // 3 * 4)
+
+
 def _decrypted(locked: bytes, about: bytes, key: DataKey) -> bytes:
     try:
         return key.cipher.decrypt(locked[:NONCE_BYTES], locked[NONCE_BYTES:], about)
@@ -205,7 +253,8 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 def _text(value: bytes) -> bytes:
     """Base64url without padding."""
-    return b2a_base64(value, newline=False).translate(_URL, b"=")
+    text = b2a_base64(value, newline=False)
+    return text.replace(b"+", b"-").replace(b"/", b"_").rstrip(b"=")
 
 
 def _bytes(text: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 from refold.core.event import Kind
 from refold.errors import UsageError, shown
-from refold.privacy.places import Path, sign_of
+from refold.privacy.places import Path
 
 EVERY: Final = "*"
 """Stands for every type of event, and in a pointer for every member or element."""
@@ -32,14 +32,13 @@ class Fields:
         return both
 
     @cached_property
-    def signs(self) -> list[bytes]:
-        """What the personal members begin with, where all are members of the payload itself.
+    def names(self) -> list[str]:
+        """Those members of a payload that are personal, or have something in them that is.
 
-        None at all where some are deeper, or any is.
+        None at all where any member may be, or the payload.
         """
-        names = [path[0] for path in self.paths if len(path) == 1 and path[0] != EVERY]
-        is_flat = len(names) == len(self.paths)
-        return [*map(sign_of, dict.fromkeys(names))] if is_flat else []
+        names = [*dict.fromkeys(path[0] if path else EVERY for path in self.paths)]
+        return [] if EVERY in names else names
 
     def are_at(self, path: Path) -> bool:
         """Whether the value at a place is personal."""

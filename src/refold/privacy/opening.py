@@ -7,30 +7,43 @@ byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from refold.core.event import event_id
-from refold.core.stored import SEPARATOR, Row, StoredEvent, decode_body
+from refold.core.stored import ABSENT, SEPARATOR, OccurredAt, Row, decode_body
 from refold.errors import Corrupt
+from refold.privacy.apart import Part, Slot, at_way, put_together, taken_apart
 from refold.privacy.envelope import (
     OPENING,
     REDACTED,
     Damaged,
     DataKey,
     Salted,
-    bound_to,
     holds_envelopes,
     opened,
     parsed,
+    place_in,
 )
-from refold.privacy.places import members_at, spans, with_replaced
-from refold.privacy.protecting import decode_events, with_payload
+from refold.privacy.places import Path, TextSpan, pointer_of, spans
 
+
+class _Event(msgspec.Struct, array_like=True, frozen=True):
+    """A stored event whose payload is an object, as the text of its members."""
+
+    tag: str
+    data: dict[str, msgspec.Raw]
+    occurred_at: OccurredAt = None
+    metadata: msgspec.Raw = ABSENT
+
+
+_decode_members: Final = msgspec.json.Decoder(list[_Event]).decode
 Known = Mapping[str, DataKey | str]
 """What the id of a data key stands for: the key, or the text that is shown in its place."""
+_NAME: Final = "refold:personal"
+"""The member by which an envelope is an object."""
 _KEYS: Final = re.compile(re.escape(OPENING) + rb'"([0-9a-f]{32})"')
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -50,14 +63,14 @@ def opened_row(row: Row, known: Known) -> Row:
     """
     if not holds_envelopes(row.body):
         return row
-    body, version, bodies = _utf8(row.body), row.version, []
-    for one in body.split(SEPARATOR) if row.joined else [body]:
+    version, bodies = row.version, []
+    for body in _utf8(row.body).split(SEPARATOR) if row.joined else [_utf8(row.body)]:
         try:
-            texts, events = decode_events(one), decode_body(one)
+            kinds = [event.tag for event in decode_body(body)]
         except (msgspec.DecodeError, UnicodeError):
             return row  # Whoever decodes it says which append cannot be read.
-        bodies.append(_opened_body(row.stream, version, zip(texts, events, strict=True), known))
-        version += len(events)
+        bodies.append(_opened_body(row.stream, version, body, kinds, known))
+        version += len(kinds)
     text = SEPARATOR.join(bodies)
     return row._replace(body=text.decode() if isinstance(row.body, str) else text)
 
@@ -70,7 +83,7 @@ def fields_of(row: Row, version: int, known: Known) -> dict[str, Salted | str]:
     event = decode_body(_utf8(row.body))[version - row.version]
     payload, opening = bytes(event.data), _Opening(row.stream, version, event.tag, known)
     found: dict[str, Salted | str] = {}
-    for span in spans(payload, lambda _, start: payload.startswith(OPENING, start)):
+    for span in _envelopes(payload):
         text = payload[span.start : span.end]
         said = opening.opened(span.pointer, text)
         envelope = parsed(text)
@@ -80,42 +93,53 @@ def fields_of(row: Row, version: int, known: Known) -> dict[str, Salted | str]:
 
 
 def _opened_body(
-    stream: str, version: int, events: Iterable[tuple[Any, StoredEvent]], known: Known
+    stream: str, version: int, body: bytes, kinds: Sequence[str], known: Known
 ) -> bytes:
-    made = []
-    for place, (text, event) in enumerate(events, version):
-        payload = bytes(event.data)
-        if OPENING in payload:
-            opening = _Opening(stream, place, event.tag, known)
-            text = with_payload(bytes(text), event.tag, payload, opening.payload(payload))
-        made.append(text)
-    return b"[" + b",".join(made) + b"]"
+    if OPENING not in body:
+        return body
+    parts = taken_apart(body, kinds, _decode_members)
+    slots, texts = list[Slot](), list[bytes]()
+    for place, part in enumerate(parts, version):
+        opening = _Opening(stream, place, part[0], known)
+        for holder, name, text, way in _long_texts(part):
+            if text.startswith(OPENING):
+                texts.append(opening.shown(pointer_of(way), text))
+                slots.append((holder, name, text, None))
+            elif OPENING in text:
+                found = _envelopes(text)
+                pointers = [pointer_of((*way, *one.path)) for one in found]
+                texts += [
+                    opening.shown(pointer, text[one.start : one.end])
+                    for pointer, one in zip(pointers, found, strict=True)
+                ]
+                slots.append((holder, name, text, found))
+    return put_together(parts, slots, texts)
 
 
-def _signs_in(payload: bytes) -> Iterator[bytes]:
-    """What stands before each envelope, back to a quote: of a member its name."""
-    at = payload.find(OPENING)
-    while at >= 0:
-        yield payload[payload.rfind(b'"', 0, max(at - 2, 0)) : at] or b'"":'
-        at = payload.find(OPENING, at + len(OPENING))
+def _long_texts(part: Part) -> Iterator[tuple[Any, Any, bytes, Path]]:
+    """The members of an event's payload, or all of it, that can hold an envelope."""
+    payload = part[1]
+    if payload.__class__ is not dict or _NAME in payload:
+        yield (*at_way(part, ()), ())
+    else:
+        for name, value in payload.items():
+            if len(value) > len(OPENING):
+                yield payload, name, bytes(value), (name,)
+
+
+def _envelopes(text: bytes) -> list[TextSpan]:
+    """Where the envelopes in a text stand."""
+    return spans(text, lambda _, start: text.startswith(OPENING, start))
 
 
 class _Opening:
     """One event whose envelopes are opened."""
 
     def __init__(self, stream: str, version: int, kind: str, known: Known) -> None:
-        self._id, self._known = (stream, version), known
-        self._bound = bound_to(stream, kind)
+        self._stream, self._version, self._kind, self._known = stream, version, kind, known
 
-    def payload(self, payload: bytes) -> bytes:
-        """A payload with values in the place of its envelopes."""
-        found = members_at(payload, _signs_in(payload))
-        if found is None or len(found) != payload.count(OPENING):  # Some are deeper.
-            found = spans(payload, lambda _, start: payload.startswith(OPENING, start))
-        shown = [(one, self._shown(one.pointer, payload[one.start : one.end])) for one in found]
-        return with_replaced(payload, shown)
-
-    def _shown(self, pointer: bytes, text: bytes) -> bytes:
+    def shown(self, pointer: bytes, text: bytes) -> bytes:
+        """The JSON text of what a reader sees in the place of an envelope."""
         found = self.opened(pointer, text)
         return found.value if isinstance(found, Salted) else _encode(found)
 
@@ -130,12 +154,14 @@ class _Opening:
             key = self._known.get(envelope.key.decode(), "") if envelope.key else None
             if key == "":
                 raise Damaged(f"{envelope.key.decode()} is no data key of this store")
-            return key if isinstance(key, str) else opened(envelope, self._bound, pointer, key)
+            if isinstance(key, str):
+                return key
+            return opened(envelope, self._stream, place_in(self._kind, pointer), key)
         except Damaged as damage:
             raise self._corrupt(pointer, damage) from damage
 
     def _corrupt(self, pointer: bytes, damage: Damaged) -> Corrupt:
-        stream, version = self._id
+        stream, version = self._stream, self._version
         return Corrupt(
             f"the personal value {pointer.decode()} of {event_id(stream, version)} cannot be read: "
             f"{damage}; `refold verify --deep` says what else differs",

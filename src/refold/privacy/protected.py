@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from refold.core.stored import Row, StoredEvent
+from refold.core.stored import Row
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, RefoldError, UsageError
 from refold.ports import (
@@ -25,7 +25,8 @@ from refold.ports import (
     Write,
 )
 from refold.privacy.access import AccessLog, AskedAbout
-from refold.privacy.envelope import DRAWN_BYTES, ERASED, WITHHELD, DataKey, Salted, holds_envelopes
+from refold.privacy.envelope import ERASED, WITHHELD, DataKey, Salted, holds_envelopes
+from refold.privacy.finding import Finder
 from refold.privacy.looking import LookedBody, looked_body
 from refold.privacy.opening import Known, fields_of, keys_in, opened_row
 from refold.privacy.privacy import Privacy
@@ -33,7 +34,6 @@ from refold.privacy.protecting import protected_body
 from refold.privacy.subject_keys import SubjectKeys
 from refold.privacy.subjects import Subjects, forks_of
 
-_DRAWN_AT_ONCE: Final = 64
 _BESIDE: Final = "rows beside the log"
 """What the program itself reads for."""
 
@@ -90,7 +90,7 @@ class Protected:
         self.inner, self.privacy, self.keys = inner, privacy, keys
         self._access, self._asks, self._own = access, asks, own
         self._subjects = Subjects(inner, privacy.subject)
-        self._drawn: list[bytes] = []
+        self._finder = Finder(privacy.fields)
         # A digest would tell what was replaced, to who guesses it.
         replaces = privacy.detect is not None and privacy.detect.do != "mark"
         self._hides = bool(privacy.fields) or privacy.keyring is not None or replaces
@@ -236,24 +236,20 @@ class Protected:
         self.keys.hidden(b"")  # From the first value on, the store says that it holds such.
         subject_of, keys = self._subjects.of(write, forks), dict[str, DataKey]()
 
-        def key_of(event: StoredEvent) -> DataKey | None:
+        def key_of(metadata: bytes) -> DataKey | None:
             if not encrypts:
                 return None
-            subject = subject_of(event)
+            subject = subject_of(metadata)
             if subject not in keys:
                 key = keys[subject] = self.keys.for_subject(subject)
                 used[key.id] = key
             return keys[subject]
 
-        body = protected_body(write.body, write.stream, fields, key_of, self._draw, looked.pointers)
+        more = looked.pointers
+        body = protected_body(
+            write.body, write.kinds, write.stream, self._finder, key_of, os.urandom, more
+        )
         return write if body is write.body else write._replace(body=body)
-
-    def _draw(self) -> bytes:
-        """Random bytes for one envelope; many are asked for at once."""
-        if not self._drawn:
-            drawn = os.urandom(DRAWN_BYTES * _DRAWN_AT_ONCE)
-            self._drawn = [drawn[at : at + DRAWN_BYTES] for at in range(0, len(drawn), DRAWN_BYTES)]
-        return self._drawn.pop()
 
     def _as_first(self, batch: Batch, outcome: Outcome) -> Outcome:
         """The outcome, or the first answer to a key from before values were protected."""

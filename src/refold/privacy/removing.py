@@ -27,9 +27,9 @@ from refold.privacy.envelope import (
     OPENING,
     REDACTED,
     DataKey,
-    bound_to,
-    envelope_of,
+    envelopes_of,
     parsed,
+    place_in,
     sealed_view,
 )  # fmt: skip
 from refold.privacy.places import Path, spans, with_replaced
@@ -315,8 +315,8 @@ def _closed_again(
             why = f"{pointer.decode()} of {event.id} is encrypted, and its key is not here"
             raise UsageError(f"{why}: give the keyring", code="no_key", id=event.id)
         key = found
-    bound = bound_to(event.row.stream, event.stored.tag)
-    return envelope_of(value, bound, pointer, key, secrets.token_bytes(DRAWN_BYTES))
+    place, drawn = place_in(event.stored.tag, pointer), secrets.token_bytes(DRAWN_BYTES)
+    return envelopes_of(event.row.stream, key, [value], [place], drawn)[0]
 
 
 def _beside(change: ValueChange, own: Beside, shared: Beside) -> None:

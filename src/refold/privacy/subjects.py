@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from refold.core.stored import StoredEvent
 from refold.errors import InvalidEvent, shown
 from refold.ports import Backend, Fork, Write
 
@@ -28,13 +27,16 @@ class Subjects:
         self._log, self._named = log, named
         self._roots: dict[str, str] = {}
 
-    def of(self, write: Write, forks: Mapping[str, Fork]) -> Callable[[StoredEvent], str]:
-        """Whom each event of a write is about; ``forks`` are those of branches made with it."""
+    def of(self, write: Write, forks: Mapping[str, Fork]) -> Callable[[bytes], str]:
+        """Whom an event of a write is about, by its metadata.
+
+        ``forks`` are those of branches that are made with it.
+        """
         shared = _named_in(write.metadata.encode() if write.metadata else b"", write.stream)
         usual = shared or self.of_stream(write.stream, forks)
 
-        def subject_of(event: StoredEvent) -> str:
-            return _named_in(bytes(event.metadata), write.stream) or usual
+        def subject_of(metadata: bytes) -> str:
+            return _named_in(metadata, write.stream) or usual
 
         return subject_of
 
