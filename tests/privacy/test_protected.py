@@ -100,6 +100,50 @@ def test_every_payload_comes_back_byte_for_byte(
             assert len(raw) < 40 or raw not in left
 
 
+@pytest.mark.parametrize(
+    ("payload", "left"),
+    [
+        (b'{"text" :"secret-1","x":{"text":"secret-1"}}', 1),
+        (b'{"x":{"text":"secret-1"},"text":\n"secret-1"}', 1),
+        (b'{"te\\u0078t":"secret-1","x":{"text":"secret-1"}}', 1),
+        (b'{"x":"text","text":{"text":"secret-1"}}', 0),
+        (b'["secret-1",{"text":"secret-1"}]', 2),
+        (b'"secret-1"', 1),
+    ],
+)
+def test_a_member_is_closed_however_it_is_written(payload: bytes, left: int) -> None:
+    """With white space or its name in another spelling, and the same text deeper inside.
+
+    What is not declared stays as it is, and all comes back.
+    """
+    plain = refold.Event("test.odd", msgspec.Raw(b'{"text":"a","language":"en"}'))
+    with opened("memory:", fields={"test.odd": ["/text"]}) as store:
+        store.append("s-1", [plain, refold.Event("test.odd", msgspec.Raw(payload)), plain])
+        assert on_disk(store, "s-1").count(b"secret-1") == left
+        assert [recorded.raw for recorded in store.read("s-1")][1] == payload
+
+
+def test_an_append_of_several_subjects_is_under_the_key_of_each(store: refold.Store) -> None:
+    """Events with metadata and times of their own among others, in any order; all come back."""
+    said = [
+        refold.Event(
+            "user.utterance",
+            {"text": f"secret-{n}"},
+            metadata=None if n % 3 == 0 else {"subject": f"s{n % 3}"} if n % 2 else {"a": n},
+            occurred_at=n if n % 4 == 0 else None,
+        )
+        for n in range(12)
+    ]
+    store.append("call-1", said, metadata={"subject": "s0"})
+    body = on_disk(store, "call-1")
+    assert b"secret-" not in body
+    subjects = ["s0" if n % 3 == 0 or n % 2 == 0 else f"s{n % 3}" for n in range(12)]
+    keys = re.findall(rb'"refold:personal":\["([0-9a-f]{32})"', body)
+    assert len(set(zip(subjects, keys, strict=True))) == len({*keys}) == len({*subjects}) == 3
+    read = [recorded.data["text"] for recorded in store.read("call-1")]
+    assert read == [f"secret-{n}" for n in range(12)]
+
+
 def test_exact_numbers_come_back(store: refold.Store) -> None:
     """To the last digit, as their text stands."""
     raw = b'{"result":[123456789012345678901234567890,1.10,1e-7,-0.0,{"\xc3\xa9":"\\u0000"}]}'
