@@ -34,7 +34,7 @@ class _Plan(NamedTuple):
         return is_inside and self.fields.are_at(path)
 
 
-class Found(NamedTuple):
+class PersonalValues(NamedTuple):
     """An append taken apart, and its personal values, each in a slot.
 
     Of each there is its JSON text, where it stands (:func:`refold.privacy.envelope.place_in`), and
@@ -73,13 +73,13 @@ class Finder:
 
     def found(
         self, body: bytes, kinds: Sequence[str], more: Mapping[int, Sequence[str]] = {}
-    ) -> Found:
+    ) -> PersonalValues:
         """The personal values of events of some kinds.
 
         ``more`` are JSON Pointers to values that are personal too, by the event's index.
         """
         plans, decode = self._known_of(kinds)
-        found = Found(taken_apart(body, kinds, decode), [], [], [], [])
+        found = PersonalValues(taken_apart(body, kinds, decode), [], [], [], [])
         parts, slots, values, places, owners = found
         for index, part in enumerate(parts):
             kind, payload = part[0], part[1]

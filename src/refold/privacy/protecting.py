@@ -13,7 +13,7 @@ from refold.core.stored import decode_body
 from refold.errors import InvalidEvent
 from refold.privacy.apart import put_together
 from refold.privacy.envelope import DRAWN_BYTES, OPENING, DataKey, envelopes_of, holds_envelopes
-from refold.privacy.finding import Finder, Found
+from refold.privacy.finding import Finder, PersonalValues
 
 _WITH_METADATA: Final = 4
 Draw = Callable[[int], bytes]
@@ -56,7 +56,7 @@ def protected_body(
 
 
 def _by_key(
-    found: Found, key_of: Callable[[bytes], DataKey | None]
+    found: PersonalValues, key_of: Callable[[bytes], DataKey | None]
 ) -> Iterable[tuple[DataKey | None, Sequence[int]]]:
     """The numbers of the values under each key."""
     if max(map(len, found.parts)) < _WITH_METADATA:
