@@ -1,5 +1,6 @@
 """Sealing beside an agent: turned on, followed, refused where the log is not what was sealed."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -372,3 +373,23 @@ def test_the_last_head_is_the_largest_and_never_two_of_a_size(tmp_path: Path) ->
     assert kept.read() == notes[1]
     with pytest.raises(ProofError, match="two heads of 9"):
         kept.keep(notes[2])
+
+
+def test_an_older_head_never_takes_the_place_of_a_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the newer one is kept by another while the older is being written."""
+    path, sync, others = tmp_path / "last.head", os.fsync, list[threading.Thread]()
+    older, newer = (f"example.com/agents\n{size}\nroot\n\nend" for size in (7, 9))
+
+    def slow(number: int) -> None:
+        if not others:
+            others.append(threading.Thread(target=LastHead(path).keep, args=(newer,)))
+            others[0].start()
+            others[0].join(0.2)  # It ends, where nothing keeps it waiting.
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    LastHead(path).keep(older)
+    others[0].join()
+    assert path.read_text() == newer

@@ -95,7 +95,7 @@ def test_every_payload_comes_back_byte_for_byte(
     with opened("memory:", fields={"test.odd": fields}) as store:
         store.append("s-1", events)
         assert [recorded.raw for recorded in store.read("s-1")] == raws
-        left = ENVELOPES.sub(b"", on_disk(store, "s-1"))
+        left = ENVELOPES.sub(b'"closed":0', on_disk(store, "s-1"))
         for raw in raws if "" in fields else []:
             assert len(raw) < 40 or raw not in left
 

@@ -264,3 +264,17 @@ def test_what_names_no_key_of_a_service_is_refused(
     monkeypatch.delenv("VAULT_TOKEN")
     with pytest.raises(UsageError):
         KeyringPlace("vault+https://h/v1/transit/agents").load()
+
+
+@pytest.mark.parametrize("host", ["vault.example.com", "10.0.0.7:8200", "localhost.example.com"])
+def test_a_token_never_goes_in_clear_to_another_machine(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without TLS a service is asked on this machine alone; nothing is sent before that is said."""
+    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+    with pytest.raises(UsageError, match="in clear") as raised:
+        KeyringPlace(f"vault+http://{host}/v1/transit/agents").load()
+    assert raised.value.code == "not_secret"
+    for here in ("localhost", "127.0.0.1:8200", "[::1]:8200"):
+        KeyringPlace(f"vault+http://{here}/v1/transit/agents").load()
+    KeyringPlace(f"vault+https://{host}/v1/transit/agents").load()

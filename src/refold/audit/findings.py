@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 FINDINGS_MAX: Final = 100
 """So many are told; the others are counted."""
-What = Literal["event", "log", "tile", "head", "signature"]
+What = Literal["event", "log", "tile", "head", "signature", "value"]
 
 
 class Finding(NamedTuple):

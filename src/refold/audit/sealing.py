@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -47,20 +49,34 @@ class LastHead:
         Several sealers may keep theirs in one file. Raises :class:`~refold.errors.ProofError` for
         another head of the same size.
         """
-        kept = self.read()
-        if self._path is None or kept == note or (kept and _size(kept) > _size(note)):
+        if self._path is None:
             return
-        if kept and _size(kept) == _size(note) and kept.split("\n")[:3] != note.split("\n")[:3]:
-            why = f"two heads of {_size(note):,} events were signed: {self._path} has the other"
-            raise ProofError(why, proof="head")
-        own = f"{self._path.name}.{os.getpid()}-{threading.get_ident()}.new"
-        new = self._path.with_name(own)
-        with new.open("w") as file:
-            file.write(note)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
-        sync_folder(self._path.parent)
+        with _alone_in(self._path.parent):
+            kept = self.read()
+            if kept == note or (kept and _size(kept) > _size(note)):
+                return
+            if kept and _size(kept) == _size(note) and kept.split("\n")[:3] != note.split("\n")[:3]:
+                why = f"two heads of {_size(note):,} events were signed: {self._path} has the other"
+                raise ProofError(why, proof="head")
+            own = f"{self._path.name}.{os.getpid()}-{threading.get_ident()}.new"
+            new = self._path.with_name(own)
+            with new.open("w") as file:
+                file.write(note)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+            sync_folder(self._path.parent)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Be the only one, of all threads and processes, who keeps a head in a folder."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
 
 
 def _size(note: str) -> int:

@@ -29,6 +29,7 @@ from refold.audit.tables import (
 )
 from refold.audit.tiles import WIDTH, reader
 from refold.audit.tree import HASH_BYTES, root_of
+from refold.audit.values import check_values
 from refold.core.clock import from_us
 from refold.engine.store import Store
 from refold.errors import ProofError, UsageError
@@ -78,6 +79,8 @@ def verify(
     ``keys`` are verifying keys that came from elsewhere; else those that the log names are taken,
     which is told. ``jobs`` processes look at the events of a large log where ``reopen`` opens
     it anew: ``partial(refold.open, url, mode="read")``, or another function that can be pickled.
+    With ``deep``, a store that has its keyring opens every personal value too, which is recorded as
+    a read: a seal is of their commitments, and does not see that a secret was changed.
     ``progress`` gets the events done and those in all.
     """
     stored = tables_of(store)
@@ -93,6 +96,7 @@ def verify(
         if given and sealed.size and not covered:
             findings.add("signature", f"no head of the {sealed.size:,} events is signed by the key")
         look(findings, progress=progress or (lambda *_: None))
+    values = check_values(store, findings, until=until)
     unsealed = max(head - covered, 0)
     return Verified(
         sealed.origin,
@@ -102,7 +106,7 @@ def verify(
         deep,
         findings.count,
         findings.told,
-        _claims(sealed, unsealed, deep=deep, has_key=bool(keys), against=len(against)),
+        _claims(sealed, unsealed, deep=deep, has_key=bool(keys), against=len(against)) + values,
         RedactedEvents(stored_backend(store), stored.ask).told(),
     )
 

@@ -49,10 +49,11 @@ def verify_command(
     """Look whether a sealed log, or files, are what signed heads say.
 
     Every tile is made again from the leaves, and every head from the tiles; with --deep every leaf
-    from its event. What is found is printed, and so is what follows from finding nothing, and what
-    does not. Exits with 1 where anything was found. A stranger checks proofs, checkpoints, exports
-    and bundles of evidence without refold, by the one file that --print-verifier prints. The same
-    checks files that are named here: the first --key is the log's, the others are witnesses'.
+    from its event, and where the keyring is given each personal value is opened. What is found is
+    printed, and so is what follows from finding nothing, and what does not. Exits with 1 where
+    anything was found. A stranger checks proofs, checkpoints, exports and bundles of evidence
+    without refold, by the one file that --print-verifier prints. The same checks files that are
+    named here: the first --key is the log's, the others are witnesses'.
 
         refold verify --deep --against agents.checkpoint
         refold verify --key example.com/agents+a1b2c3d4+AcK…

@@ -35,7 +35,7 @@ from refold.privacy.subject_keys import SubjectKeys
 from refold.privacy.subjects import Subjects, forks_of
 
 _BESIDE: Final = "rows beside the log"
-"""What the program itself reads for."""
+"""What the program itself reads for, by itself."""
 
 
 class HiddenDigest(bytes):
@@ -72,9 +72,8 @@ def hidden_digest(digest: bytes, keys: SubjectKeys) -> bytes:
 class Protected:
     """A backend round another; :func:`refold.privacy.powers.protected` makes one.
 
-    ``asks`` is false where the program itself reads, for rows that it keeps beside the log: then
-    nobody is asked, and it is recorded all the same. ``own`` is a store that is closed with this
-    one.
+    ``program`` says for which purpose the program itself reads, where it does: then nobody is
+    asked, and it is recorded all the same. ``own`` is a store that is closed with this one.
     """
 
     def __init__(
@@ -84,11 +83,11 @@ class Protected:
         keys: SubjectKeys,
         access: AccessLog,
         *,
-        asks: bool = True,
+        program: str = "",
         own: Store | None = None,
     ) -> None:
         self.inner, self.privacy, self.keys = inner, privacy, keys
-        self._access, self._asks, self._own = access, asks, own
+        self._access, self._program, self._own = access, program, own
         self._subjects = Subjects(inner, privacy.subject)
         self._finder = Finder(privacy.fields)
         # A digest would tell what was replaced, to who guesses it.
@@ -98,7 +97,11 @@ class Protected:
     @property
     def unasked(self) -> Protected:
         """The same for the program's own rows, of which nobody is asked."""
-        return type(self)(self.inner, self.privacy, self.keys, self._access, asks=False)
+        return self.read_by_program(_BESIDE)
+
+    def read_by_program(self, purpose: str) -> Protected:
+        """The same, read by the program itself: of that nobody is asked, and it is recorded."""
+        return type(self)(self.inner, self.privacy, self.keys, self._access, program=purpose)
 
     def commit(
         self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
@@ -190,10 +193,10 @@ class Protected:
             for one in some & living.keys()
         }
         allowed = asked if self.keys.keyring else set()
-        if allowed and self._asks:
+        if allowed and not self._program:
             allowed = self._access.allowed(asked)
         elif allowed:
-            self._access.note(asked, purpose=_BESIDE)
+            self._access.note(asked, purpose=self._program)
         may = {one.subject for one in allowed}
         opened = self.keys.opened([one for one, subject in living.items() if subject in may])
 

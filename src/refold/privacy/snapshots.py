@@ -106,7 +106,7 @@ class ClosedSnapshots(Protected):
         """A snapshot, where who reads may read all that went in; that is recorded."""
         asked = {AskedAbout(subject, stream) for subject in subjects}
         if self.keys.keyring is None or (
-            self._asks and asked and self._access.allowed(asked) != asked
+            not self._program and asked and self._access.allowed(asked) != asked
         ):
             return None
         with suppress(RefoldError):  # Of a file that is only read no key is made.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -112,14 +114,27 @@ class VaultTransit:
 
 
 def vault_of(text: str) -> VaultTransit:
-    """The keyring of ``vault+https://HOST/v1/transit/NAME``, by the token of ``VAULT_TOKEN``."""
+    """The keyring of ``vault+https://HOST/v1/transit/NAME``, by the token of ``VAULT_TOKEN``.
+
+    Without TLS only on this machine: else :class:`~refold.errors.UsageError` (``not_secret``).
+    """
     url = urlsplit(text.removeprefix("vault+"))
     engine, _, name = url.path.rstrip("/").rpartition("/")
     token = os.environ.get(TOKEN_VARIABLE, "")
     if not (url.netloc and engine and name and token):
         why = "name a key as vault+https://HOST/v1/transit/NAME, and its token by"
         raise UsageError(f"{why} {TOKEN_VARIABLE}", argument="keyring")
+    if url.scheme != "https" and not _is_here(url.hostname or ""):
+        why = f"{text} would send the token and data keys in clear: vault+https://"
+        raise UsageError(why, code="not_secret", argument="keyring")
     return VaultTransit(f"{url.scheme}://{url.netloc}{engine}", name, token)
+
+
+def _is_here(host: str) -> bool:
+    """Whether what is sent to a host does not leave this machine."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _text(value: bytes) -> str:

@@ -1,0 +1,43 @@
+"""Whether the personal values of a sealed log are those that it is committed to.
+
+A seal is of their commitments, so that they can be erased: it holds where a secret was changed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from refold.audit.findings import Findings
+from refold.audit.reading import pages
+from refold.engine.store import Store
+from refold.errors import Corrupt, RefoldError
+from refold.privacy.envelope import holds_envelopes
+from refold.privacy.protected import Protected
+from refold.privacy.stored import has_keys, stored_backend
+
+_PURPOSE: Final = "verification"
+
+
+def check_values(store: Store, findings: Findings, *, until: int) -> list[str]:
+    """Open every personal value up to a position that can be; what may be said of them then.
+
+    That it was read for this is recorded, before a key is used.
+    """
+    log, protected = stored_backend(store), store._backend
+    if not until or not has_keys(log):
+        return []
+    if not isinstance(protected, Protected) or protected.keys.keyring is None:
+        return [
+            "personal values were not opened, which needs the keyring: a changed one is not seen"
+        ]
+    reading = protected.read_by_program(_PURPOSE)
+    for page in pages(log, after=0, until=until):
+        for row in page:
+            if holds_envelopes(row.body):
+                try:
+                    reading.opened([row])
+                except Corrupt as damage:
+                    findings.add("value", damage.message, row.position)
+                except RefoldError as refused:
+                    return [f"personal values were not opened: {refused.message}"]
+    return ["every personal value was opened whose key is here, and is the one committed to"]

@@ -1,0 +1,81 @@
+"""A secret that was changed breaks no seal, so that verifying opens what it can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import refold
+from refold.audit import verify
+from refold.conversation import UserUtterance
+from refold.privacy import CONVERSATION, Privacy
+from refold.privacy.access import ACCESS_STREAM
+from refold.privacy.envelope import replaced
+from refold.privacy.stored import stored_backend
+from tests.audit.attacks import Db, body_set
+from tests.audit.sealed import sealed_by
+from tests.privacy.protecting import KEYRING
+from tests.support import postgres
+
+OWN = Privacy(KEYRING, CONVERSATION)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Db:
+    """A sealed log with protected values of three people."""
+    is_file = request.param == "sqlite"
+    url = str(tmp_path / "log.db") if is_file else postgres.schema_of_its_own()
+    with refold.open(url, privacy=OWN) as store:
+        for number in range(3):
+            store.append(f"call-{number}", [UserUtterance(text=f"I am Ada {number}")])
+        sealed_by(store).checkpoint()
+    return Db(url, is_file, tmp_path)
+
+
+def change_secret(db: Db, position: int) -> None:
+    """Put a secret of zeros in the place of another, as who may write to the tables can."""
+    with refold.open(db.url) as store:
+        how = {"after": position - 1, "categories": None, "types": None, "rows_max": 1}
+        (row,) = stored_backend(store).log(**how)  # type: ignore[arg-type]
+    body = row.body.encode() if isinstance(row.body, str) else row.body
+    zeros = replaced(body, lambda one: one._replace(secret=b"A" * len(one.secret)).json)
+    new = body_set(db, f"'{zeros.decode()}'")
+    db.run(f"UPDATE log SET body = {new} WHERE position = {position}")
+
+
+def found(db: Db, privacy: Privacy | None) -> tuple[Sequence[str], str]:
+    """What verifying every event finds, and what it says then."""
+    with refold.open(db.url, privacy=privacy) as store:
+        told = verify(store, deep=True)
+    return [one.detail for one in told.findings], "\n".join(told.claims)
+
+
+def test_a_changed_secret_is_told_where_the_keyring_is(db: Db) -> None:
+    """Of event and place; without the keyring nothing is found, and that is said."""
+    findings, claims = found(db, OWN)
+    assert findings == []
+    assert "every personal value was opened" in claims
+    change_secret(db, 2)
+    findings, claims = found(db, None)
+    assert findings == []
+    assert "personal values were not opened" in claims
+    (finding,) = found(db, OWN)[0]
+    assert "/text of call-1@0" in finding
+
+
+def test_that_values_were_opened_to_verify_them_is_recorded(db: Db) -> None:
+    """As a read of each subject by the program, before a key is used; no value is told."""
+    found(db, OWN)
+    with refold.open(db.url) as store:
+        reads = [recorded.data for recorded in store.read(ACCESS_STREAM)]
+    assert {read["purpose"] for read in reads} == {"verification"}
+    assert len({read["subject"] for read in reads}) == 3
+
+
+def test_what_was_erased_is_no_finding(db: Db) -> None:
+    """Its key is gone, as a tombstone says: the rest is opened."""
+    with refold.open(db.url, privacy=OWN) as store:
+        store._backend.keys.destroy("call-1")  # type: ignore[attr-defined]
+    assert found(db, OWN)[0] == []
