@@ -252,7 +252,17 @@ class SubjectKeys:
             transaction.execute(_ADD, row)
             return transaction.execute(_LIVING, (subject,))[0]
 
-        return _row(self._keeper.write(within))
+        try:
+            return _row(self._keeper.write(within))
+        except UsageError as refused:
+            if refused.code != "not_writable":
+                raise
+            raise UsageError(
+                "the data key of a new subject is to be made, and this login may keep no tables: "
+                "let a maintainer append for that subject first (whoever may append goes on under "
+                f"its key), or append as a maintainer; {refused.message}",
+                code="not_writable",
+            ) from refused
 
     def _keep(self, row: KeyRow) -> DataKey | str:
         known: DataKey | str = WITHHELD if row.destroyed_at is None else ERASED
