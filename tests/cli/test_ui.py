@@ -65,3 +65,44 @@ def test_who_changes_something_is_said_only_where_something_can_be_changed(run: 
         done = run("ui", "--actor", "ann")
     assert (done.code, done.out) == (2, "")
     assert "without --write" in done.err
+
+
+def test_pages_are_written_to_a_folder(run: Refold) -> None:
+    """Of all, or of what is chosen as in other commands; what is not in it is told."""
+    with refold.open("refold.db") as store:
+        store.append("call-1", [UserUtterance(text="Is my table booked?")])
+        store.append("call-2", [UserUtterance(text="Never mind.")])
+    done = run("ui", "--export", "pages")
+    count = len([*Path("pages").rglob("*.html")])
+    assert (done.code, done.out) == (0, f"pages: {count} pages\n")
+    assert "link to live" in done.err
+    done = run("ui", "--export", "pages", "--text", "booked", "--json")
+    (told,) = done.lines
+    held = b"".join(one.read_bytes() for one in Path("pages").rglob("*.html"))
+    assert told["folder"] == "pages"
+    assert 3 < told["pages"] < count
+    assert b"Is my table booked?" in held
+    assert b"Never mind." not in held
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("call-1",), "without --export"),
+        (("--last", "7d"), "without --export"),
+        (("--export", "pages", "--write"), "with --export"),
+        (("--export", "pages", "--port", "1"), "with --export"),
+        (("--export", "pages", "call-9"), "call-9"),
+        (("--export", "."), "which no export made"),
+    ],
+)
+def test_what_a_folder_cannot_be_made_with_is_said(
+    run: Refold, words: tuple[str, ...], said: str
+) -> None:
+    """And no folder is made."""
+    with refold.open("refold.db") as store:
+        store.append("call-1", [UserUtterance(text="Hi")])
+    done = run("ui", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert not Path("pages").exists()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import httpx2
 import uvicorn
+from starlette.types import ASGIApp
 
 import refold
 from refold.ui import app
@@ -20,12 +21,17 @@ LIMIT_S = 30
 
 @contextmanager
 def served(store: refold.Store, *, writing: Writing | None = None) -> Iterator[httpx2.Client]:
-    """A client of the pages; they are served on a free port until the block ends."""
+    """A client of the pages of a store."""
+    with serving(app(store, writing=writing)) as client:
+        yield client
+
+
+@contextmanager
+def serving(application: ASGIApp) -> Iterator[httpx2.Client]:
+    """A client of an application, which is served on a free port until the block ends."""
     at = socket.socket()
     at.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app(store, writing=writing), log_level="warning", ws="none")
-    )
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [at]})
     thread.start()
     until = time.monotonic() + LIMIT_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -15,6 +16,7 @@ from starlette.testclient import TestClient
 
 import refold
 from refold.conversation import Attributes, UserUtterance
+from refold.privacy import CONVERSATION, Privacy, new_keyring
 from refold.privacy.holds import place_hold
 from refold.replay import ChatEndpoint, compare, replays
 from refold.replay.datasets import Dataset
@@ -488,3 +490,25 @@ def test_one_replay_goes_on_at_a_time(store: refold.Store) -> None:
 def test_without_an_endpoint_no_replay_is_offered(client: TestClient) -> None:
     """The page says how there would be one."""
     assert "--base-url" in problem(client.get("/write/replay?stream=call-1"))
+
+
+def test_what_is_encrypted_is_not_looked_past(tmp_path: Path) -> None:
+    """A repetition could stay that these pages cannot read: the command is named that can."""
+    ring = new_keyring()
+    with refold.open(tmp_path / "a.db", privacy=Privacy(ring, CONVERSATION, actor="a")) as made:
+        made.append("call-1", [UserUtterance(text=f"My card is {CARD}.")])
+    with refold.open(tmp_path / "a.db", mode="write") as made:
+        made.append("call-1", [refold.Event("note.made", {"card": CARD})])
+        client, before = reader(made, Writing(actor="ann")), made.log_head()
+        what = {"event": "call-1@1", "field": "card"}
+        assert "refold redact" in problem(client.get("/write/redact", params=what))
+        fields = {"token": token(client), **what, "reason": "asked"}
+        answer = client.post("/write/redact", data=fields, headers=HERE)
+        assert answer.status_code == 400
+        assert made.log_head() == before
+
+
+def test_what_is_marked_in_the_list_fills_the_form(client: TestClient) -> None:
+    """As the list sends it."""
+    asked = Page(client.get("/write/dataset?mark=call-1&mark=call-2").text)
+    assert asked.by_id("dataset-stream").text == "call-1\ncall-2"

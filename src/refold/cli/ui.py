@@ -13,16 +13,19 @@ import refold
 from refold.cli import endpoint, output
 from refold.cli.options import command, int_option, named_store, no_effect, opened, option
 from refold.cli.removing import classes
+from refold.cli.static_pages import no_selection, selected_for, static_options, write_pages
 from refold.errors import UsageError
 from refold.extras import needs
 
 if TYPE_CHECKING:
+    from refold.cli.choosing import Choice
     from refold.ui.writing import Writing
 
 PORT: Final = 8712
 
 
 @command("ui")
+@static_options
 @int_option("--port", 0, 65_535, default=PORT, help="Where to listen; 0: any that is free.")
 @option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
 @option("--write", is_flag=True, help="Let the pages change things: see below.")
@@ -35,7 +38,17 @@ PORT: Final = 8712
 @endpoint.base_url_option
 @endpoint.api_option("--api")
 @endpoint.price_options
-def ui_command(url: str, port: int, in_browser: bool, write: bool, **options: Any) -> None:
+def ui_command(
+    url: str,
+    port: int,
+    in_browser: bool,
+    folder: str | None,
+    write: bool,
+    streams: tuple[str, ...],
+    category: str | None,
+    wanted: Choice | None,
+    **options: Any,
+) -> None:
     """Look at a store in the browser.
 
     Served on 127.0.0.1 until Ctrl-C, to this machine alone: which conversations there are, each
@@ -44,19 +57,39 @@ def ui_command(url: str, port: int, in_browser: bool, write: bool, **options: An
     taken out for a reason. Replays ask --base-url; the key is read from REFOLD_API_KEY or
     OPENAI_API_KEY. Needs `pip install 'refold[ui]'`.
 
+    With --export the same pages are written to a folder, to be sent or kept: of the conversations
+    that are named, or of a category, and fit the other options, or of the whole store. It is new,
+    empty or an earlier export, and is there whole or not at all. What needs a server is left out
+    and told.
+
         refold ui
         refold ui --db calls.db --open
         refold ui --write --actor ann
+        refold ui --export pages --last 7d --with-error
     """
     if not write:
         no_effect("without --write", *options)
+    if folder is not None:
+        no_effect("with --export", "port", "in_browser", "write")
+        until = selected_for(url, streams, category, wanted)
+        with ExitStack() as held:
+            write_pages(*_opened(url, held), folder, until)
+        return
+    no_selection()
+    with closing(_listening(port)) as at:
+        _serve(url, at, in_browser, write, options)
+
+
+def _serve(
+    url: str, at: socket.socket, in_browser: bool, write: bool, options: dict[str, Any]
+) -> None:
     try:
         import uvicorn
     except ModuleNotFoundError as error:
         raise UsageError(needs("pages are served by uvicorn", "ui")) from error
     from refold.ui import app
 
-    with closing(_listening(port)) as at, ExitStack() as held:
+    with ExitStack() as held:
         store, rows = _to_write(url, held) if write else _opened(url, held)
         served = app(store, rows=rows, writing=_writing(**options) if write else None)
         served.state.db = url if named_store() else ""

@@ -43,6 +43,12 @@ def has_keys(log: object) -> bool:
     )
 
 
+def is_open(store: Store) -> bool:
+    """Whether all of a store can be looked into: nothing is encrypted, or there is a keyring."""
+    keys = getattr(store._backend, "keys", None)
+    return keys is None or keys.keyring is not None
+
+
 def outlives(log: object) -> bool:
     """Whether a backend's tables are there for as long as its events; a journal's are not."""
     return isinstance(log, TableKeeper) and not (

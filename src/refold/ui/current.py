@@ -76,6 +76,11 @@ def brought_up(store: Store, rows: Store | None) -> RowsBehind | None:
     return None
 
 
+def bring_all_up(store: Store, rows: Store | None) -> None:
+    """Bring the rows to where the log ends, however long that takes."""
+    bring_up(Projector(store, KEPT, rows=rows))
+
+
 def _behind(store: Store, projector: Projector) -> RowsBehind:
     """Rows that other code made count for nothing: they are made anew."""
     done = [

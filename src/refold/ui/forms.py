@@ -9,6 +9,7 @@ from refold import Store
 from refold.errors import RefoldError, UsageError
 from refold.privacy.redaction import redact
 from refold.privacy.removing import Removal
+from refold.privacy.stored import is_open
 from refold.replay import Variant, replay, select
 from refold.replay.control import control_of
 from refold.replay.datasets import Dataset
@@ -123,11 +124,12 @@ def _redact(sent: Sent) -> str:
     event = sent.needed("event", EVENT_CHARS_MAX)
     what = _what(sent.text("field"), sent.text("match"))
     why = Removal(sent.needed("reason", WORDS_CHARS_MAX), sent.actor, sent.forms.writing.classes)
+    _check_open(sent.store)
     told = redact(sent.store, [event], **what, wanted=why)
     if left := [one for one in told.checks if not one.good]:
         parts = "; ".join(f"{one.name}: {one.detail}" for one in left)
         said = f"it is gone from the events, but a part of the storage may hold it still: {parts}"
-        raise RefoldError(said, code="left")
+        raise RefoldError(said)
     return f"/events/{place(event)}"
 
 
@@ -140,10 +142,20 @@ def _going(store: Store, fields: Mapping[str, str]) -> Mapping[str, object]:
     problem = ""
     if what["field"] or what["match"]:
         try:
+            _check_open(store)
             going = redact(store, [event.id], **what, wanted=_LOOKING, dry_run=True).changes
         except RefoldError as error:
             problem = error.message
     return {"members": [*said], "going": going, "going_max": CHANGES_SHOWN_MAX, "why_not": problem}
+
+
+def _check_open(store: Store) -> None:
+    """Refuse where a repetition could stay, encrypted and not looked into."""
+    if not is_open(store):
+        raise UsageError(
+            "this store holds encrypted values, which these pages cannot look into: take it out "
+            "with `refold redact`, which is given the keyring"
+        )
 
 
 def _what(field: str, match: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ SCREENS: Final = {
 LATE_US_MIN: Final = 60_000_000
 """An event that was recorded this much later than those around it says so."""
 ASSETS: Final = {
+    "export.js": "text/javascript",
     "report.css": "text/css",
     "ui.css": "text/css",
     "ui.js": "text/javascript",

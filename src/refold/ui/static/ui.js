@@ -13,7 +13,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     const keys = document.getElementById("keys");
-    if (event.key === "/") document.getElementById("q").focus();
+    if (event.key === "/") document.getElementById("q")?.focus();
     else if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
     else if (event.key === "?") keys.showModal();
