@@ -22,6 +22,7 @@ def pages(scale: Scale) -> Workload:
         f"/events/call-00005@{turns * EVENTS_A_TURN // 2}",
         "/events/long-1@100",
     )
+    longest = {"address": "/conversations/long-1"}
     built = {"conversations": scale.log_streams, "turns": turns, "turns_long": long}
     return Workload(
         "ui-pages",
@@ -31,7 +32,8 @@ def pages(scale: Scale) -> Workload:
         [
             Entry(one, Ask("pages", "page", {"address": one, "seconds": scale.seconds}))
             for one in addresses
-        ],
+        ]
+        + [Entry("/conversations/long-1 in Chromium", Ask("pages", "opened", longest))],
         prepare=[Ask("pages", "build_pages", built)],
         rounds=3,
     )

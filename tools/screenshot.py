@@ -4,18 +4,28 @@
 
 writes `report.png` (the top of the page) and `report-turns.png` (one conversation side by side),
 and both as who prefers dark pages sees them (`report-dark.png`, `report-turns-dark.png`).
-Set in Inter where that font is installed (Debian: fonts-inter).
+Of `refold ui`, `ui.png` (the list) and `ui-conversation.png`, dark too; and `ui.sha256`, by which
+a test tells that the pages have changed since. Set in Inter where that font is installed (Debian:
+fonts-inter).
 """
 
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import refold
 
 CANDIDATES = (
     "chromium",
@@ -40,6 +50,14 @@ QUIET = (
 SCHEMES = {"": "1", "-dark": "0"}
 """What the name of a picture ends in, and how Chromium is told what is preferred."""
 TIMEOUT_S = 120
+PAGES = Path(__file__).resolve().parents[1] / "src" / "refold" / "ui"
+PICTURED = (
+    "templates/base.html",
+    "templates/conversations.html",
+    "templates/conversation.html",
+    "static/ui.css",
+)
+"""What the pictures of `refold ui` are made from."""
 
 Run = subprocess.CompletedProcess[str]
 
@@ -68,8 +86,16 @@ def take_picture(
     page: Path, picture: Path, *, width: int, height: int, scale: float = 1, scheme: str = "1"
 ) -> None:
     """A picture of the top of a page in a window of this size (CSS pixels)."""
+    size: dict[str, Any] = {"width": width, "height": height, "scale": scale}
+    picture_at(page.absolute().as_uri(), picture, **size, scheme=scheme)
+
+
+def picture_at(
+    url: str, picture: Path, *, width: int, height: int, scale: float = 1, scheme: str = "1"
+) -> None:
+    """The same of an address."""
     done = chromium(
-        page.absolute().as_uri(),
+        url,
         "--hide-scrollbars",
         f"--window-size={width},{height}",
         f"--force-device-scale-factor={scale:g}",
@@ -92,8 +118,41 @@ def only(page: Path, selectors: Sequence[str], opened: str) -> str:
     return text.replace("</style>", f"{style}{others}</style>", 1)
 
 
+def pictured() -> str:
+    """A digest of what the pictures of `refold ui` are made from."""
+    digest = sha256()
+    for name in PICTURED:
+        digest.update((PAGES / name).read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def served(store: refold.Store) -> Iterator[str]:
+    """The address of the pages of a store, on a free port until the block ends."""
+    import uvicorn
+
+    from refold.projections import Projector
+    from refold.ui import app
+    from refold.ui.current import KEPT
+
+    Projector(store, KEPT).catch_up()
+    with socket.socket() as at:
+        at.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app(store), log_level="warning", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [at]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{at.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(TIMEOUT_S)
+
+
 def main(folder: Path) -> None:
     """Make the pictures."""
+    import refold
     from refold.demo import Demo
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +167,13 @@ def main(folder: Path) -> None:
             how: dict[str, Any] = {"width": 1240, "scale": 1.5, "scheme": scheme}
             take_picture(page, folder / f"report{ending}.png", height=1080, **how)
             take_picture(part, folder / f"report-turns{ending}.png", height=1010, **how)
+        with refold.open(here / "demo.db") as store, served(store) as address:
+            one = f"{address}/conversations/{result.shown}"
+            for ending, scheme in SCHEMES.items():
+                how = {"width": 1240, "height": 1010, "scale": 1.5, "scheme": scheme}
+                picture_at(f"{address}/", folder / f"ui{ending}.png", **how)
+                picture_at(one, folder / f"ui-conversation{ending}.png", **how)
+    (folder / "ui.sha256").write_text(f"{pictured()}\n")
 
 
 if __name__ == "__main__":

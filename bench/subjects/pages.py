@@ -17,6 +17,8 @@ from refold.engine.append import Append
 from refold.projections import Projector
 from refold.ui import app
 from refold.ui.current import KEPT
+from tests.support.browser import browser
+from tools.screenshot import served
 
 AT_US: Final = 1_772_000_000_000_000
 STEP_US: Final = 700_000
@@ -50,6 +52,14 @@ class Pages(Refold):
             client.get(address)
             took_s.append(process_time() - started)
         return {"value": median(took_s), "also": f"{len(answer.content) / 1_000:.0f} kB"}
+
+    def opened(self, *, address: str) -> dict[str, float]:
+        """Seconds until Chromium, which has seen another page before, has loaded one."""
+        with served(self.kept["pages"]) as at, browser() as tab:
+            tab.go(f"{at}/live")
+            tab.go(f"{at}{address}")
+            took_ms = tab.value("performance.getEntriesByType('navigation')[0].loadEventEnd")
+        return {"value": took_ms / 1_000}
 
 
 def _appends(conversations: int, turns: int, turns_long: int) -> Iterator[Append]:

@@ -19,7 +19,8 @@ def test_the_demo_tells_everything_and_writes_its_report(run: Refold, tmp_path: 
     for told in ("rule-based stand-in", "Recorded ", "what-if", acted, "next-step"):
         assert told in first.out
     assert "Look before you ship it" in first.out.partition("Would you ship the shorter prompt?")[2]
-    assert "What to do next" in first.out
+    todo = first.out.partition("What to do next")[2]
+    assert "refold ui --db refold-demo.db" in todo
     assert "<html" in (tmp_path / "out.html").read_text()
     (found,) = run("demo", "--report", "out.html", "--json").lines
     recorded = found["recorded"]

@@ -46,6 +46,12 @@ def rows_of(history: Iterable[Recorded]) -> dict[str, list[Row]]:
     }
 
 
+def _changed(variant: Any) -> str | None:
+    if not isinstance(variant, dict) or not variant:
+        return None
+    return variant.get("label") or ", ".join(sorted(variant))
+
+
 def branches(history: Iterable[Recorded]) -> list[Row]:
     """A row a branch, by name."""
     forks = [event for event in history if event.type == "session.forked"]
@@ -54,6 +60,7 @@ def branches(history: Iterable[Recorded]) -> list[Row]:
             "stream": event.stream,
             "parent": event.data["from_stream"],
             "version": event.data["from_version"],
+            "changed": _changed(event.data.get("variant")),
         }
         for event in forks
     ]

@@ -229,5 +229,5 @@ def test_a_what_if_that_was_saved_is_no_conversation() -> None:
         store.append("call-1", list(voice_call().values()))
         before = caught_up(store)
         store.branch("call-1").without("call-1@8").save("call-1~calm")
-        branch = {"stream": "call-1~calm", "parent": "call-1", "version": 7}
+        branch = {"stream": "call-1~calm", "parent": "call-1", "version": 7, "changed": None}
         assert caught_up(store) == {**before, "branches": [branch]}

@@ -11,11 +11,16 @@ import pytest
 from hypothesis import example, given, settings
 
 import refold
+from refold import Event
 from refold.conversation import UserUtterance
 from refold.conversation.importers import import_files
 from refold.errors import UsageError
 from refold.projections import Projector
 from refold.readmodels import Wanted, built_in, find
+from refold.readmodels.finding import bring_up
+from refold.ui.conversation import shown
+from refold.ui.conversations import listing
+from refold.ui.current import KEPT
 from tests.conversation.importers.inputs import real
 from tests.readmodels.tables import caught_up
 from tests.readmodels.test_finding import APPENDS, DAY_US, NOON_US, OPTIONS
@@ -103,3 +108,21 @@ def test_they_are_rebuilt(both: Stores) -> None:
         projector.confirm(name)
     assert caught_up(server) == before
     assert find(server, Wanted(text="gift card")).streams
+
+
+def test_a_page_of_the_list_is_that_of_a_file(both: Stores) -> None:
+    """Rows, order and totals, whatever is asked; and the branches of a conversation."""
+    (stream, *_) = sorted(find(both[0], Wanted()).streams)
+    for store in both:
+        said = Event("", UserUtterance(text="No"), occurred_at=NOON_US)
+        store.branch(stream, at=2).adding(said).save(f"{stream}~other")
+        bring_up(Projector(store, KEPT))
+    wanted = (Wanted(), Wanted(category="airline~"), Wanted(cost_over="0", with_error=True))
+    for one in (*wanted, Wanted(text="gift card"), Wanted(outcome="open", sample=9)):
+        file, server = (listing(store, one, page=2) for store in both)
+        assert file == server
+        assert file.conversations or one.cost_over
+    file_page, server_page = (shown(store, stream) for store in both)
+    assert file_page.branches == server_page.branches
+    assert file_page.branches is not None
+    assert file_page.steps == server_page.steps

@@ -49,6 +49,7 @@ ODD = (*HOSTILE, "\x1b[31mred\x1b[0m\x1b]0;title\x07", "long" * 700)
 ODDEST = "call-<img src=x onerror=alert(1)>\u202e"
 VARIANT = Variant(prompt=ODD[0], model=ODD[1], label=ODD[2], params={ODD[3]: ODD[4]}, agent=ODD[0])
 REPLAYED = branch_name("call-odd", VARIANT)
+NOTHING = "/nothing"
 EXAMPLES = {
     "/": ["/", f"/?q={quote(ODD[0])}", "/?q=tool:none"],
     "/conversations/{stream:path}": [
@@ -86,8 +87,9 @@ def example(address: str) -> list[str]:
 
 
 def looked_at() -> list[tuple[str, str]]:
-    """Every screen, and each address where it is looked at."""
-    return [(screen, address) for screen in SCREENS for address in example(screen)]
+    """Every screen, and each address where it is looked at; and where there is none."""
+    screens = [(screen, address) for screen in SCREENS for address in example(screen)]
+    return [*screens, ("none", NOTHING)]
 
 
 def odd_store() -> refold.Store:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from refold.errors import UsageError
 from refold.readmodels import Wanted
-from refold.ui.asked import asked, asking
+from refold.ui.asked import asked, asking, terms, words
 
 NOW_US = 1_772_000_000_000_000
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1).filter(
@@ -27,6 +27,8 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), m
         ("with-error:no", Wanted()),
         ("last:1h", Wanted(since=NOW_US - 3_600_000_000)),
         ("until:2026-03-01", Wanted(until=1_772_323_200_000_000)),
+        ("sample:20 seed:3 stratify:task", Wanted(sample=20, seed=3, stratify="task")),
+        ("dataset:airline@2 card", Wanted(text="card")),
         ("cost-over:0.5 prompt-version:v2", Wanted(cost_over="0.5", prompt_version="v2")),
         ("http://example.com/a", Wanted(text="http://example.com/a")),
     ],
@@ -44,6 +46,8 @@ def test_words_and_names_ask_for_conversations(text: str, wanted: Wanted) -> Non
         ("since:soon", "soon"),
         ("with-error:perhaps", "neither yes nor no"),
         ("cost-over:much", "cost_over"),
+        ("sample:some", "no whole number"),
+        ("stratify:task", "give sample="),
         ("last:1h until:2020-01-01", "is after"),
     ],
 )
@@ -59,3 +63,13 @@ def test_a_link_asks_for_just_the_name_it_shows(first: str, second: str) -> None
     both = asking(asking("declined tool:refund", "agent", first), "agent", second)
     wanted = asked(both)
     assert (wanted.agent, wanted.tool, wanted.text) == (second, "refund", "declined")
+
+
+@given(NAMES, NAMES)
+def test_what_is_asked_by_name_and_by_words_is_all_that_is_asked(first: str, second: str) -> None:
+    """So a field for each name and one for the words ask the same again."""
+    text = asking(asking("declined 'card' \"tool:x\"", "agent", first), "dataset", second)
+    again = words(text)
+    for name, value in terms(text).items():
+        again = asking(again, name, value)
+    assert (asked(again), terms(again)) == (asked(text), terms(text))

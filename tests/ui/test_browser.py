@@ -1,4 +1,4 @@
-"""The pages in Chromium: quiet, narrow and wide, by keys, and the slider goes back in time."""
+"""The pages in Chromium by keys, and the slider that goes back in time."""
 
 from __future__ import annotations
 
@@ -33,22 +33,6 @@ def client() -> Iterator[httpx2.Client]:
 def tab() -> Iterator[Browser]:
     with browser() as one:
         yield one
-
-
-@pytest.mark.parametrize("address", PAGES)
-@pytest.mark.parametrize("width", [400, 1280])
-def test_a_page_fits_its_window_and_asks_nobody_else(
-    client: httpx2.Client, tab: Browser, address: str, width: int
-) -> None:
-    """No page is wider than its window, the console is quiet, and all comes from one host."""
-    tab.said.clear()
-    tab.asked.clear()
-    tab.go(str(client.base_url.join(address)), width=width)
-    assert tab.value("document.documentElement.scrollWidth") <= width
-    assert tab.value("htmx.version").startswith("2.")
-    quiet = [one for one in tab.said if "404" not in one]
-    assert quiet == []
-    assert {httpx2.URL(one).host for one in tab.asked} == {"127.0.0.1"}
 
 
 def test_the_slider_goes_back_in_time(client: httpx2.Client, tab: Browser) -> None:

@@ -25,13 +25,15 @@ from refold.conversation.events import (
     ToolResult,
     UserUtterance,
 )
+from refold.core.snapshot import snapshotter_of
+from refold.ports import SnapshotKeeper
 from refold.readmodels import Wanted, find
 from refold.ui import conversations, current
 from refold.ui.branching import BranchNode
 from refold.ui.conversation import shown
 from refold.ui.conversations import ListedConversation, listing
 from refold.ui.current import RowsBehind
-from refold.ui.glance import EDGES_MAX, outline
+from refold.ui.glance import EDGES_MAX, Glance, outline
 
 AT_US = 1_772_000_000_000_000
 WAITED_FOR = {"model.response": "model", "tool.result": "tools", "user.utterance": "caller"}
@@ -188,7 +190,7 @@ def test_branches_are_those_that_name_their_parent(store: refold.Store, stream: 
     def naive(name: str, parent: str | None, after: int) -> BranchNode:
         own = [(fork.version, one) for one, fork in forks.items() if fork.parent == name]
         return BranchNode(
-            name, parent, after, tuple(naive(one, name, at) for at, one in sorted(own))
+            name, parent, after, None, tuple(naive(one, name, at) for at, one in sorted(own))
         )
 
     assert shown(store, stream).branches == naive("long-1", None, -1)
@@ -214,3 +216,21 @@ def test_a_page_does_not_wait_for_a_long_log(
             whole = listing(made, Wanted())
             seen.append((while_read.behind, len(while_read.rows), whole.behind, len(whole.rows)))
     assert seen == [(RowsBehind(0, 1), 0, None, 1), (RowsBehind(1, 2), 1, None, 2)]
+
+
+def test_there_is_a_snapshot_near_any_version(tmp_path: Path) -> None:
+    """A look at a long conversation folds few events, because its state stays small."""
+    chance = random.Random(3)
+    with refold.open(tmp_path / "log.db") as made:
+        for _ in range(4):
+            made.append("long-1", list(said(chance, 1_500, late_us=1_000)))
+        shown(made, "long-1")
+        snapshotter, keeper = snapshotter_of(Glance), made._backend
+        assert snapshotter is not None
+        assert isinstance(keeper, SnapshotKeeper)
+        wanted = {"fold": Glance.name, "fingerprint": snapshotter.fingerprint}
+        for version in range(1_000, made.head("long-1"), 700):
+            newest = keeper.snapshot("long-1", last=version, **wanted)
+            assert newest is not None
+            assert version - newest.version < 1_000
+            assert len(newest.state) < 20_000

@@ -9,8 +9,10 @@ import httpx2
 import pytest
 
 import refold
+from refold.cli.streams import streams_command
 from refold.conversation.events import AgentUtterance, StatePatched, UserUtterance
 from refold.conversation.voice import PlaybackInterrupted
+from refold.replay.datasets import Dataset
 from refold.ui.conversation import EVENTS_A_PAGE, shown
 from refold.ui.conversations import ROWS_A_PAGE
 from tests.replay.pages import Page
@@ -69,6 +71,25 @@ def test_a_search_shows_those_that_fit(
     assert {e.text for e in found.all("a", "open")} == streams
     assert found.by_id("q").attributes["value"] == asked
     assert bool(streams) != ("Before a colon may stand" in found.text)
+
+
+def test_each_option_of_the_commands_has_a_field(client: httpx2.Client) -> None:
+    """What is filled in is asked together with the words, and stands in the search box too."""
+    found = page(client, "/?q=gate&tool=lookup&with-error=&agent=&sample=2&seed=5")
+    assert found.by_id("q").attributes["value"] == "gate tool:lookup sample:2 seed:5"
+    assert len(found.all("a", "open")) == 2
+    options = {option for one in streams_command.params for option in one.opts}
+    fields = {f"--{e.attributes['name']}" for e in found.all("input") if "name" in e.attributes}
+    left = {"--limit", "--all", "--json", "--db", "--text", "--last", "--help", "--config"}
+    assert options - left <= fields
+
+
+def test_a_dataset_is_shown_by_its_name(store: refold.Store, client: httpx2.Client) -> None:
+    """Its conversations alone; of one that there is not, it is said."""
+    Dataset.make(store, "two", ["call-1", "call-3"])
+    found = page(client, "/?q=dataset:two")
+    assert {e.text for e in found.all("a", "open")} == {"call-1", "call-3"}
+    assert "All are shown" in page(client, "/?q=dataset:none").text
 
 
 def test_a_search_that_means_nothing_says_so(client: httpx2.Client) -> None:

@@ -15,7 +15,7 @@ import pytest
 from refold.ui.writing import Writing
 from tests.house.tree import ROOT
 from tests.support.browser import Browser, browser
-from tests.ui.screens import looked_at, odd_store
+from tests.ui.screens import NOTHING, looked_at, odd_store
 from tests.ui.serving import served
 
 WIDTHS = (400, 1280)
@@ -67,12 +67,14 @@ def test_a_screen_is_for_everybody_and_still(
         tab.asked.clear()
         in_colours(tab, "light")
         tab.go(str(client.base_url.join(address)), width=width)
-        assert tab.value("document.title") != "Nothing to show · refold"
+        is_shown = tab.value("document.title") != "Nothing to show · refold"
+        assert is_shown == (address != NOTHING)
         tab.value(f"{axe}; 0")
         found = violations(tab, ALL)
         in_colours(tab, "dark")
         found += violations(tab, COLOURS)
         assert found == [], (screen, address, width)
+        assert tab.value("htmx.version").startswith("2.")
         assert tab.value("noted") == {"shift": 0, "refused": []}
         assert tab.value("document.documentElement.scrollWidth") <= width
         assert tab.value("document.querySelectorAll('img, iframe, [style], [onerror]').length") == 0

@@ -88,6 +88,7 @@ def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
     yield (
         "What to do next",
         [
+            f"look at every call in the browser: refold ui{db}",
             f"look at {result.report}: the conversations side by side, behind every figure",
             f"stop such a change: {gate}",
             "do it with your own conversations and prompt: refold import FILE, refold gate --help",

@@ -190,11 +190,12 @@ def _looked_up(
     projector: Projector, wanted: Wanted, among: Callable[[str], bool] | None
 ) -> FoundStreams:
     condition, values = fitting(projector, wanted)
+    least = read_amount(wanted.cost_over)
     sql = f"SELECT stream, cost, attributes FROM search_streams AS one WHERE {condition}"
     fit: dict[str, str] = {
         stream: attributes
         for stream, cost, attributes in projector.query(sql, values)
-        if is_over(wanted, cost) and (among is None or among(stream))
+        if is_over(least, cost) and (among is None or among(stream))
     }
     (status,) = projector.status()
     return FoundStreams(
@@ -259,9 +260,8 @@ def _of_category(category: str) -> Saying:
     return f"stream {'' if is_branch else 'NOT '}LIKE '%~%' AND ({' OR '.join(terms)})", values
 
 
-def is_over(wanted: Wanted, cost: str) -> bool:
-    """Whether a cost by currency is over what was asked; SQL would take amounts for floats."""
-    least = read_amount(wanted.cost_over)
+def is_over(least: Decimal | None, cost: str) -> bool:
+    """Whether a cost by currency is over an amount, exactly; SQL would take it for a float."""
     return least is None or any(amount > least for amount in amounts_in(cost).values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -12,11 +12,15 @@ from refold.projections import Projection, Rows, Table
 
 
 class BranchRow(msgspec.Struct):
-    """A branch, and the last version that it shares with its parent; -1: none."""
+    """A branch, and the last version that it shares with its parent; -1: none.
+
+    ``changed`` is the label of what was changed in it, else the names of that.
+    """
 
     stream: str
     parent: str
     version: int
+    changed: str | None = None
 
 
 BRANCHES: Final = Table(
@@ -28,4 +32,14 @@ branches: Final = Projection("branches", tables=[BRANCHES])
 
 @branches.on(SessionForked)
 def _forked(rows: Rows, event: SessionForked, recorded: Recorded) -> None:
-    rows.put(BRANCHES, BranchRow(recorded.stream, event.from_stream, event.from_version))
+    place = event.from_stream, event.from_version
+    rows.put(BRANCHES, BranchRow(recorded.stream, *place, _changed(event.variant)))
+
+
+def _changed(variant: Any) -> str | None:
+    match variant:
+        case {"label": str(label)} if label:
+            return label
+        case dict():
+            return ", ".join(sorted(variant)) or None
+    return None

@@ -24,7 +24,7 @@ from refold.readmodels.columns import shown
 
 
 class SearchStreamRow(msgspec.Struct):
-    """A stream: when it went on, what went wrong in it, what its answers cost, what it is known by.
+    """A stream: when it went on, what was said, what went wrong, what it cost, what it is known by.
 
     ``cost`` and ``attributes`` are JSON. What stands up to the position ``gone_at`` was taken back;
     ``events`` counts what there was since.
@@ -34,6 +34,7 @@ class SearchStreamRow(msgspec.Struct):
     first_at: str
     last_at: str
     events: int = 0
+    turns: int = 0
     errors: int = 0
     cost: str = "{}"
     outcome: str | None = None
@@ -41,6 +42,7 @@ class SearchStreamRow(msgspec.Struct):
     gone_at: int = 0
     item_at: int = 0
     item_errors: int = 0
+    item_turns: int = 0
 
 
 class SearchNameRow(msgspec.Struct):
@@ -60,6 +62,7 @@ class SearchItemRow(msgspec.Struct):
     first: int
     last: int
     errors: int = 0
+    turns: int = 0
 
 
 class SearchTextRow(msgspec.Struct):
@@ -91,7 +94,7 @@ JOIN {search_streams} AS one ON one.stream = texts.stream
 WHERE texts.rowid > one.gone_at
 """
 search: Final = Projection(
-    "search", tables=[STREAMS, NAMES, ITEMS, TEXTS], views={"search": SAID}, revision=3
+    "search", tables=[STREAMS, NAMES, ITEMS, TEXTS], views={"search": SAID}, revision=4
 )
 """What streams are found by: times, agents, models, tools, prompts, outcomes, errors, cost, words.
 """
@@ -187,6 +190,7 @@ def _happened(rows: Rows, event: Any, recorded: Recorded) -> None:
         return
     names, text, is_error = facts_of(event)
     row.errors += is_error
+    row.turns += isinstance(event, events.UserUtterance | events.AgentUtterance)
     if isinstance(event, events.ModelResponse) and event.cost is not None:
         totals = amounts_in(row.cost)
         add(totals, event.currency, event.cost)
@@ -269,9 +273,9 @@ def _kept(rows: Rows, _: Any, recorded: Recorded) -> None:
     if row is not None:
         last = recorded.position
         first = max(row.item_at or last, last - ITEM_POSITIONS_MAX)
-        errors = row.errors - row.item_errors
-        rows.put(ITEMS, SearchItemRow(row.stream, recorded.version, first, last, errors))
-        row.item_at, row.item_errors = 0, row.errors
+        told = row.errors - row.item_errors, row.turns - row.item_turns
+        rows.put(ITEMS, SearchItemRow(row.stream, recorded.version, first, last, *told))
+        row.item_at, row.item_errors, row.item_turns = 0, row.errors, row.turns
         rows.put(STREAMS, row)
 
 
@@ -281,6 +285,7 @@ def _popped(rows: Rows, event: Any, recorded: Recorded) -> None:
     row = rows.get(STREAMS, (recorded.stream,))
     if item is not None and row is not None:
         row.errors, row.item_errors = row.errors - item.errors, row.item_errors - item.errors
+        row.turns, row.item_turns = row.turns - item.turns, row.item_turns - item.turns
         rows.put(STREAMS, row)
         # The last item is popped: a name that came with it is said by none before, and none after.
         for named in rows.execute(_NAMED_BETWEEN, (item.stream, item.first, item.last)):

@@ -13,16 +13,20 @@ BRANCHES_MAX: Final = 100
 """So many branches of a tree are told."""
 DEPTH_MAX: Final = 20
 _PARENT: Final = "SELECT parent FROM branches WHERE stream = ?"
-_CHILDREN: Final = """SELECT stream, version FROM branches
+_CHILDREN: Final = """SELECT stream, version, changed FROM branches
 WHERE parent = ? ORDER BY version, stream LIMIT ?"""
 
 
 class BranchNode(NamedTuple):
-    """A stream, the last version that it shares with its ``parent``, and the branches of it."""
+    """A stream, the last version that it shares with its ``parent``, and the branches of it.
+
+    ``changed`` is what was changed in it, in a word or two.
+    """
 
     stream: str
     parent: str | None
     after: int
+    changed: str | None
     branches: Sequence[BranchNode]
 
 
@@ -40,7 +44,7 @@ def tree_of(store: Store, stream: str, *, rows: Store | None = None) -> BranchNo
         if not found:
             break
         root = str(found[0][0])
-    tree = _grown(projector, BranchNode(root, None, -1, ()), [BRANCHES_MAX], DEPTH_MAX * 2)
+    tree = _grown(projector, BranchNode(root, None, -1, None, ()), [BRANCHES_MAX], DEPTH_MAX * 2)
     return tree if tree.branches else None
 
 
@@ -50,7 +54,8 @@ def _grown(projector: Projector, node: BranchNode, left: list[int], depth: int) 
     def grown() -> Iterator[BranchNode]:
         found = projector.query(_CHILDREN, (node.stream, left[0]))
         left[0] -= len(found)
-        for stream, version in found:
-            yield _grown(projector, BranchNode(stream, node.stream, version, ()), left, depth - 1)
+        for stream, version, changed in found:
+            made = BranchNode(stream, node.stream, version, changed, ())
+            yield _grown(projector, made, left, depth - 1)
 
     return node._replace(branches=tuple(grown()) if depth and left[0] > 0 else ())

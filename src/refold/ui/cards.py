@@ -16,7 +16,7 @@ from refold.conversation.state import at
 from refold.conversation.transcript import Line, transcript
 from refold.readmodels.searching import facts_of
 from refold.replay.report.formatting import number, offset
-from refold.ui.pages import money, seconds
+from refold.ui.pages import money, took
 
 ASKED: Final = "model.response"
 KINDS: Final = {
@@ -164,7 +164,7 @@ def _asked(recorded: Recorded) -> Line:
     said = [
         usage and f"{number(usage.input_tokens)} in, {number(usage.output_tokens)} out",
         event.cost is not None and money({event.currency: event.cost}),
-        event.latency_ms is not None and seconds(event.latency_ms),
+        event.latency_ms is not None and took(event.latency_ms),
         event.finish_reason,
     ]
     text = " · ".join(one for one in said if one)

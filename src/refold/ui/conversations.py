@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from refold import Store
-from refold.conversation.amounts import add
+from refold.conversation.amounts import add, read_amount
 from refold.conversation.attributes import Attributes
-from refold.errors import UsageError
+from refold.errors import NotFound, UsageError
 from refold.projections import Projector
-from refold.readmodels import Wanted
+from refold.readmodels import Wanted, find
 from refold.readmodels.finding import fitting, is_over
 from refold.readmodels.searching import amounts_in, attributes_in, search
+from refold.replay.datasets import Dataset
 from refold.ui import asked
 from refold.ui.current import RowsBehind, brought_up
 from refold.ui.visit import Visit
@@ -23,10 +25,11 @@ ROWS_A_PAGE: Final = 100
 BESIDE: Final = ("replay~", "dataset~", "refold-")
 """Streams that hold what refold keeps for itself begin so."""
 _IS_LISTED: Final = " AND ".join(f"substr(stream, 1, {len(one)}) <> '{one}'" for one in BESIDE)
-_FITTING: Final = "SELECT cost, events, errors FROM search_streams AS one WHERE {}"
+_FITTING: Final = "SELECT stream, cost, events, turns, errors FROM search_streams AS one WHERE {}"
 _ORDERED: Final = """SELECT stream, cost FROM search_streams AS one
 WHERE {} ORDER BY last_at DESC, stream"""
-_LISTED: Final = """SELECT stream, first_at, last_at, events, errors, cost, outcome, attributes
+_LISTED: Final = """SELECT
+    stream, first_at, last_at, events, turns, errors, cost, outcome, attributes
 FROM search_streams WHERE stream IN ({})"""
 _TOOLS: Final = """SELECT stream, name FROM search_names
 WHERE kind = 'tool' AND stream IN ({}) ORDER BY stream, position"""
@@ -39,6 +42,7 @@ class ListedConversation(NamedTuple):
     first_at: str
     last_at: str
     events: int
+    turns: int
     errors: int
     cost: dict[str, Decimal]
     outcome: str | None
@@ -58,6 +62,7 @@ class ConversationPage(NamedTuple):
     pages: int
     conversations: int
     events: int
+    turns: int
     errors: int
     cost: dict[str, Decimal]
     unread: Sequence[str]
@@ -67,42 +72,71 @@ class ConversationPage(NamedTuple):
 def screen(visit: Visit) -> str:
     """The list of conversations that fit what was asked."""
     text, problem = visit.text("q"), ""
+    for name in asked.FILTERS:
+        if value := visit.text(name):
+            text = asked.asking(text, name, value).strip()
+    terms, page = asked.terms(text), visit.number("page") or 1
     try:
-        wanted = asked.asked(text)
-    except UsageError as error:
-        wanted, problem = Wanted(), error.message
-    found = listing(visit.store, wanted, page=visit.number("page") or 1, rows=visit.rows)
-    values = {"listing": found, "asking": asked.asking, "names": asked.NAMES}
+        held = _of_dataset(visit.store, terms.get("dataset"))
+        found = listing(visit.store, asked.asked(text), among=held, page=page, rows=visit.rows)
+    except (UsageError, NotFound) as error:
+        problem = error.message
+        found = listing(visit.store, Wanted(), page=page, rows=visit.rows)
+    values = {"listing": found, "asking": asked.asking, "names": asked.NAMES, "terms": terms}
+    values |= {"filters": asked.FILTERS, "words": asked.words(text)}
     return visit.page("conversations.html", **values, q=text, problem=problem)
 
 
+def _of_dataset(store: Store, name: str | None) -> Container[str] | None:
+    return None if name is None else Dataset.named(store, name).versions
+
+
 def listing(
-    store: Store, wanted: Wanted, *, page: int = 1, rows: Store | None = None
+    store: Store,
+    wanted: Wanted,
+    *,
+    among: Container[str] | None = None,
+    page: int = 1,
+    rows: Store | None = None,
 ) -> ConversationPage:
-    """A page of the conversations that are as wanted, counted from 1; the last where it is over."""
+    """A page of the conversations that are as wanted, counted from 1; the last where it is over.
+
+    ``among`` are the streams that may be shown, by default all. A sample is taken of what is there
+    when all of the log has been read.
+    """
     behind = brought_up(store, rows)
     projector = Projector(store, [search], rows=rows)
     (status,) = projector.status()
-    if status.state != "current":
-        return ConversationPage((), 1, 1, 0, 0, 0, {}, (), behind)
+    if status.state != "current" or (behind and wanted.sample is not None):
+        return ConversationPage((), 1, 1, 0, 0, 0, 0, {}, (), behind)
     condition, values = fitting(projector, wanted)
+    least = read_amount(wanted.cost_over)
     fit = f"{condition} AND {_IS_LISTED}"
+    if wanted.sample is not None:
+        among = find(store, wanted, among=partial(_may_be_taken, among), rows=rows).streams
     found = [
-        row for row in projector.query(_FITTING.format(fit), values) if is_over(wanted, row[0])
+        row
+        for stream, *row in projector.query(_FITTING.format(fit), values)
+        if is_over(least, row[0]) and (among is None or stream in among)
     ]
     pages = max(1, -(-len(found) // ROWS_A_PAGE))
     page = min(max(page, 1), pages)
     return ConversationPage(
-        rows=_lines(projector, _names(projector, wanted, fit, values, page)),
+        rows=_lines(projector, _names(projector, least, among, fit, values, page)),
         page=page,
         pages=pages,
         conversations=len(found),
         events=sum(row[1] for row in found),
-        errors=sum(row[2] for row in found),
+        turns=sum(row[2] for row in found),
+        errors=sum(row[3] for row in found),
         cost=_cost(row[0] for row in found),
         unread=[parked.stream for parked in status.parked],
         behind=behind,
     )
+
+
+def _may_be_taken(among: Container[str] | None, stream: str) -> bool:
+    return not stream.startswith(BESIDE) and (among is None or stream in among)
 
 
 def _cost(found: Iterable[str]) -> dict[str, Decimal]:
@@ -115,15 +149,24 @@ def _cost(found: Iterable[str]) -> dict[str, Decimal]:
 
 
 def _names(
-    projector: Projector, wanted: Wanted, fit: str, values: Sequence[Any], page: int
+    projector: Projector,
+    least: Decimal | None,
+    among: Container[str] | None,
+    fit: str,
+    values: Sequence[Any],
+    page: int,
 ) -> Sequence[str]:
     """The streams of a page, in order."""
     sql, skipped = _ORDERED.format(fit), (page - 1) * ROWS_A_PAGE
-    if wanted.cost_over is None:
+    if least is None and among is None:
         limits = (*values, ROWS_A_PAGE, skipped)
         return [name for name, _ in projector.query(f"{sql} LIMIT ? OFFSET ?", limits)]
-    over = (name for name, cost in projector.query(sql, values) if is_over(wanted, cost))
-    return list(islice(over, skipped, skipped + ROWS_A_PAGE))
+    fitting = (
+        name
+        for name, cost in projector.query(sql, values)
+        if is_over(least, cost) and (among is None or name in among)
+    )
+    return list(islice(fitting, skipped, skipped + ROWS_A_PAGE))
 
 
 def _lines(projector: Projector, names: Sequence[str]) -> Sequence[ListedConversation]:
@@ -132,7 +175,7 @@ def _lines(projector: Projector, names: Sequence[str]) -> Sequence[ListedConvers
     for stream, name in projector.query(_TOOLS.format(marks), names):
         tools[stream].append(name)
     made: dict[str, ListedConversation] = {}
-    for stream, first, last, events, errors, cost, outcome, known in projector.query(
+    for stream, first, last, events, turns, errors, cost, outcome, known in projector.query(
         _LISTED.format(marks), names
     ):
         made[stream] = ListedConversation(
@@ -140,6 +183,7 @@ def _lines(projector: Projector, names: Sequence[str]) -> Sequence[ListedConvers
             first_at=first,
             last_at=last,
             events=events,
+            turns=turns,
             errors=errors,
             cost=amounts_in(cost),
             outcome=outcome,

@@ -18,6 +18,8 @@ from refold.conversation.state import ConversationState
 
 EDGES_MAX: Final = 400
 """So many moments are kept apart; of more, the older ones are put together two by two."""
+CALLS_KEPT: Final = 32
+"""So many calls, a power of two, may be kept beside those that are open."""
 _WAITED_FOR: Final = {
     "model.response": "model",
     "agent.utterance": "model",
@@ -41,7 +43,7 @@ class TimeSpent(NamedTuple):
 class Glanced(msgspec.Struct):
     """A conversation without what was said, and where its time went.
 
-    ``state`` is that of :data:`~refold.conversation.Conversation`, but for its words and those
+    ``state`` is that of :data:`~refold.conversation.Conversation`, but for its words and most
     calls that are answered. ``edges`` are moments in microseconds, in order; until each of them,
     from the one before, whom ``waited`` names was waited for. ``spent_us`` is exact by who.
     ``turns`` counts what was said, by either side.
@@ -93,11 +95,23 @@ def _passed(glanced: Glanced, who: str, at_us: int) -> Glanced:
     state.transcript.clear()
     state.unmatched_results.clear()
     state.early_interruptions.clear()
-    if state.tool_calls and not state.open_calls:
-        state.tool_calls.clear()
     if state.last_at_us is not None and at_us <= state.last_at_us:  # Else it was said of it later.
         _wait(glanced, who, at_us)
     return glanced
+
+
+def _let_go(state: ConversationState) -> None:
+    """Let go of calls that are answered, each time that there are twice as many as before."""
+    calls = state.tool_calls
+    if len(calls) < CALLS_KEPT or len(calls) & (len(calls) - 1):
+        return
+    kept = sorted(place for places in state.open_calls.values() for place in places)
+    place_of = {place: now for now, place in enumerate(kept)}
+    state.tool_calls = [calls[place] for place in kept]
+    state.open_calls = {
+        call_id: [place_of[place] for place in places]
+        for call_id, places in state.open_calls.items()
+    }
 
 
 def _wait(glanced: Glanced, who: str, at_us: int) -> None:
@@ -130,6 +144,8 @@ def _step_of(name: str, handler: Any) -> Callable[..., Glanced]:
 
     def at_place(glanced: Glanced, event: Any, id: str, at_us: int) -> Glanced:
         evolve(glanced.state, event, id, at_us)
+        if name == "tool.call":
+            _let_go(glanced.state)
         return _passed(glanced, who, at_us)
 
     def recorded(glanced: Glanced, event: Any, recorded: Recorded) -> Glanced:

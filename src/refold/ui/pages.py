@@ -107,6 +107,11 @@ def seconds(ms: float) -> str:
     return f"{ms / 1_000:.1f} s" if ms < 10_000 else f"{ms / 1_000:.0f} s"
 
 
+def took(ms: float) -> str:
+    """``430 ms``, ``1.2 s``."""
+    return f"{ms:.0f} ms" if ms < 1_000 else seconds(ms)
+
+
 @cache
 def _environment() -> Environment:
     made = Environment(
