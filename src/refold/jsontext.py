@@ -35,3 +35,9 @@ def exact(value: object) -> msgspec.Raw:
     It may stand in a payload, metadata, or anything else that is encoded.
     """
     return msgspec.Raw(_encode(value))
+
+
+def kept(value: Any) -> Any:
+    """A value that was read, as it is to be stored: each number as it was read."""
+    text = exact(value)
+    return value if bytes(text) == msgspec.json.encode(value) else text

@@ -57,11 +57,11 @@ def event_of(value: Any, place: str) -> refold.Event:
 def exactly(event: refold.Event) -> refold.Event:
     """The event with each number as it was written."""
     metadata = each_kept(event.metadata)
-    return replace(event, data=jsontext.kept(event.data), metadata=metadata)
+    return replace(event, data=kept(event.data), metadata=metadata)
 
 
 def each_kept(metadata: Any) -> Any:
     """Metadata with each number as it was written."""
     if not isinstance(metadata, dict):
         return metadata
-    return {key: jsontext.kept(value) for key, value in metadata.items()}
+    return {key: kept(value) for key, value in metadata.items()}

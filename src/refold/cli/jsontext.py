@@ -35,12 +35,6 @@ def parsed(text: str, *, source: str, first_line: int = 1) -> Any:
         raise InvalidEvent(what, source=source, line=first_line) from error
 
 
-def kept(value: Any) -> Any:
-    """A value that was read, as it is to be stored: each number as it was read."""
-    text = exact(value)
-    return value if bytes(text) == msgspec.json.encode(value) else text
-
-
 def lost(given: Any, had: Any, at: str = "") -> Iterator[str]:
     """The numbers of a value that a reader has not as they were given, with where they stand."""
     if isinstance(given, dict) and isinstance(had, dict):

@@ -89,6 +89,8 @@ Example:
         "datasets": ("datasets", "Keep named lists of conversations, in versions."),
         "label": ("label", "Label or score a conversation."),
         "ui": ("ui", "Look at a store in the browser."),
+        "serve": ("serve", "Serve a store to programs in any language, by HTTP and JSON."),
+        "tokens": ("tokens", "Show, make and revoke the tokens that `refold serve` asks for."),
         "show": ("show", "Show a stream, now or as it was."),
         "state": ("state", "Print the state that a stream folds to, now or then."),
         "log": ("log", "Print the whole log in order."),

@@ -12,7 +12,7 @@ from refold.cli.loading import registry_from
 from refold.cli.options import command, no_effect, opened, option
 from refold.cli.text import clean, counted, one_line
 from refold.errors import RefoldError, UsageError
-from refold.jsontext import exact
+from refold.jsontext import exact, kept
 
 if TYPE_CHECKING:
     from refold.schemas import Example, StoredSchema
@@ -77,7 +77,7 @@ def _try(types: tuple[str, ...], payload: Any, registry: refold.Registry) -> int
     if len(types) != 1:
         raise UsageError("--example is a payload of one --type: give it, with its schema (x.v2)")
     try:
-        found = tried(types[0], jsontext.kept(payload), registry)
+        found = tried(types[0], kept(payload), registry)
     except RefoldError as error:
         output.show({"finding": error.message}, _bad(error.message))
         return FINDING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import webbrowser
 from contextlib import ExitStack, closing
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import refold
 from refold.cli import endpoint, output
+from refold.cli.listening import listening
 from refold.cli.options import command, int_option, named_store, no_effect, opened, option
 from refold.cli.removing import classes
 from refold.cli.static_pages import no_selection, selected_for, static_options, write_pages
@@ -76,7 +76,7 @@ def ui_command(
             write_pages(*_opened(url, held), folder, until)
         return
     no_selection()
-    with closing(_listening(port)) as at:
+    with closing(listening("127.0.0.1", port)) as at:
         _serve(url, at, in_browser, write, options)
 
 
@@ -129,16 +129,3 @@ def _writing(actor: str | None, base_url: str, api: str, **prices: Any) -> Writi
         output.note(f"no replay can be started: {error.message}")
     how: Any = endpoint.prices_of(prices)
     return Writing(actor=actor or getuser(), candidate=candidate, classes=classes(), **how)
-
-
-def _listening(port: int) -> socket.socket:
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind(("127.0.0.1", port))
-        made.listen()
-    except OSError as error:
-        made.close()
-        why = f"127.0.0.1:{port} cannot be listened on ({error.strerror}): give another --port"
-        raise UsageError(why, port=port) from error
-    return made

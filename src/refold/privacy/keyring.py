@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from refold.errors import Corrupt, NotFound, UsageError
-from refold.privacy.locked import cipher_of, locked, read_private, unlocked, write_private
+from refold.privacy.locked import (
+    cipher_of,
+    locked,
+    read_private,
+    replace_private,
+    unlocked,
+    write_private,
+)
 
 KEYRING_VARIABLE: Final = "REFOLD_KEYRING_KEYS"
 """The variable that may hold the text of a keyring, in place of a file."""
@@ -145,16 +152,7 @@ def replace_keyring(
     keyring: KeysAtHand, path: str | os.PathLike[str], *, passphrase: str = ""
 ) -> None:
     """Put a keyring in the place of the one in a file, at once and whole."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    write_private(beside, _shut(keyring, passphrase), what="keyring")
-    beside.replace(path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    replace_private(Path(path), _shut(keyring, passphrase), what="keyring")
 
 
 def load_keyring(path: str | os.PathLike[str], *, passphrase: str = "") -> KeysAtHand:

@@ -64,6 +64,14 @@ def write_private(path: Path, text: str, *, what: str) -> None:
     sync_folder(path.parent)
 
 
+def replace_private(path: Path, text: str, *, what: str) -> None:
+    """Put such a file in the place of another, at once and whole."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write_private(beside, text, what=what)
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names of new files in a folder last."""
     number = os.open(folder, os.O_RDONLY)

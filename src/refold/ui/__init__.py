@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from refold import Store
 from refold.errors import UsageError
 from refold.extras import needs
+from refold.hosts import LOOPBACK
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from refold.ui.writing import Writing
 
 __all__ = ["app"]
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""The names by which this machine calls itself."""
 
 
 def app(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
+
+from refold.hosts import is_origin_of, name_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,7 +57,7 @@ class Guard:
     def _refused(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if _name(host) not in self._hosts:
+        if name_of(host) not in self._hosts:
             why = f"these pages are not known as {host!r}: open them by one of their own names\n"
             return PlainTextResponse(why, 421)
         if scope["method"] not in self._methods:
@@ -69,18 +70,6 @@ class Guard:
 
 
 def _is_from_here(headers: Headers, host: str) -> bool:
-    """Whether a browser says that the page which sends this was had from the same server.
-
-    The scheme is not compared: a proxy may have taken the encryption off.
-    """
-    origin = urlsplit(headers.get("origin", ""))
-    is_same = origin.scheme in ("http", "https") and origin.netloc.lower() == host.lower()
+    """Whether a browser says that the page which sends this was had from the same server."""
+    is_same = is_origin_of(headers.get("origin", ""), host)
     return is_same and headers.get("sec-fetch-site", "same-origin") == "same-origin"
-
-
-def _name(host: str) -> str | None:
-    """The name in a Host header, without its port; None for what is none."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None

@@ -1,0 +1,87 @@
+"""`refold serve`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final
+
+import refold
+from refold.cli import output
+from refold.cli.listening import listening
+from refold.cli.options import command, int_option, opened, option
+from refold.cli.private import open_store
+from refold.errors import UsageError
+from refold.extras import needs
+from refold.hosts import LOOPBACK
+
+PORT: Final = 8713
+PLACES: Final = 2_000
+
+
+@command("serve")
+@option("--host", default="127.0.0.1", metavar="ADDRESS", help="Where to listen.")
+@int_option("--port", 0, 65_535, default=PORT, help="The port; 0: any that is free.")
+@option(
+    "--name",
+    "names",
+    metavar="HOST",
+    multiple=True,
+    help="A name that callers know it by, such as that of a proxy; may be repeated.",
+)
+@option("--tokens", metavar="FILE", help="Where the tokens are.  [default: beside the store]")
+@int_option("--connections", 1, 1_000_000, default=PLACES, help="At most so many at once.")
+def serve_command(
+    url: str, host: str, port: int, names: tuple[str, ...], tokens: str | None, connections: int
+) -> None:
+    """Serve a store to programs in any language, by HTTP and JSON.
+
+    Served on 127.0.0.1 until Ctrl-C or SIGTERM: append, read, fold and follow, as the document at
+    /openapi.json says. Once there are tokens (`refold tokens create`), nobody comes in without one;
+    with another --host or a --name there must be some. TLS is for a proxy. Needs `pip install
+    'refold[server]'`.
+
+        refold serve
+        refold serve --db agents.db --name agents.example.com
+    """
+    try:
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(needs("a store is served by uvicorn", "server")) from error
+    from refold.server import app
+    from refold.server.running import connections_for, server
+    from refold.server.tokens import Tokens, place_beside
+
+    place = Path(tokens or place_beside(url))
+    known = Tokens(place) if tokens or place.exists() else None
+    if known is not None:
+        known.all()
+    elif names or host not in LOOPBACK:
+        why = f"others than this machine would come in at {', '.join([host, *names])}"
+        raise UsageError(f"{why}, and there is no token: `refold tokens create NAME` makes one")
+    places, less = connections_for(connections)
+    with closing(listening(host, port)) as at, ExitStack() as held:
+        store, rows = _opened(url, held)
+        given = app(store, tokens=known, hosts=[*LOOPBACK, host, *names], rows=rows)
+        if less is not None:
+            output.note(less)
+        named = f"[{host}]" if ":" in host else host
+        address = f"http://{named}:{at.getsockname()[1]}/"
+        output.show({"address": address, "tokens": known is not None}, [address])
+        sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
+        server(given, connections_max=places).run(sockets=[at])
+
+
+def _opened(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | None]:
+    """The store, and another for what conversations are found by where it cannot be kept there."""
+    try:
+        store = held.enter_context(open_store(url))
+    except UsageError as error:
+        if error.code != "not_writable":
+            raise
+        store = held.enter_context(opened(url))
+    else:
+        if not url.endswith(".jsonl"):
+            return store, None
+    return store, held.enter_context(refold.open("memory:"))

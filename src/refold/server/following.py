@@ -1,0 +1,183 @@
+"""Following the log by server-sent events: what is there, then what comes.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from starlette.responses import Response
+
+from refold.core.event import Kind, category_of
+from refold.core.recorded import Recorded
+from refold.engine.store import Store
+from refold.errors import RefoldError, UsageError, log_went_back
+from refold.server.desk import ServedCall
+from refold.server.problem import problem
+from refold.server.reading import paged
+from refold.server.tail import Framed
+from refold.server.wire import NUMBER_MAX, OfFollowing
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+EVENT_STREAM: Final = "text/event-stream"
+HEARTBEAT_S: Final = 15.0
+"""A subscriber hears so often how far the log was looked at, and its token is looked at again."""
+SLOW_S_MAX: Final = 60.0
+"""A subscriber that takes nothing for so long is let go; it can come back to where it was."""
+EVENTS_PER_READ: Final = 256
+BYTES_PER_WRITE: Final = 64 * 1024
+RECONNECT_MS: Final = 1_000
+
+
+async def subscribe(call: ServedCall) -> Response:
+    """Follow the log: the events after a position, then those to come, as server-sent events.
+
+    The `id` of each is its position, its data the event as JSON. `Last-Event-ID` stands above
+    `after`, so that a client that was broken off goes on without a gap or a double. Every 15 s a
+    comment and an `id` alone say how far the log was looked at. Before the server ends, or where it
+    cannot go on, comes an event `problem` with a problem document.
+    """
+    asked: OfFollowing = call.query
+    after = _last_seen(call) or asked.after
+    head = await call.desk.read(Store.log_head)
+    if after > head:
+        raise log_went_back(after, head)
+    categories = call.grant.among(asked.category)
+    return EventStream(call, after, categories, [Kind.parse(one).type for one in asked.type])
+
+
+def _last_seen(call: ServedCall) -> int | None:
+    said = call.request.headers.get("last-event-id", "").strip()
+    if not said:
+        return None
+    if not said.isascii() or not said.isdigit() or len(said) > 16 or int(said) > NUMBER_MAX:
+        raise UsageError(f"Last-Event-ID {said!r:.99} is no position", argument="last-event-id")
+    return int(said)
+
+
+class EventStream(Response):
+    """The events after a position for one subscriber.
+
+    It is written to as fast as it reads, and holds what was written last; it holds up nobody.
+    """
+
+    def __init__(
+        self, call: ServedCall, after: int, categories: list[str] | None, types: list[str]
+    ) -> None:
+        self._call = call
+        self._tail = call.desk.tail
+        self._position = after
+        self._categories = None if categories is None else frozenset(categories)
+        self._types = frozenset(types)
+        # Of each is looked whether all that it branched from may be seen: in the log, not here.
+        self._of_branches = bool(call.grant.categories) and "~" in "".join(categories or ())
+        self._beat_at = 0.0
+        self.background = None
+        self.status_code = 200
+        self.init_headers({"content-type": EVENT_STREAM, "cache-control": "no-store"})
+        self.raw_headers = [one for one in self.raw_headers if one[0] != b"content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events until the subscriber goes, is let go, or there are no more."""
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": self.raw_headers},
+        )
+        gone = asyncio.ensure_future(_gone(receive))
+        self._tail.join()
+        try:
+            await self._write(send, b"retry: %d\n\n" % RECONNECT_MS)
+            while not gone.done() and self._tail.over is None:
+                await self._follow(send, gone)
+            if self._tail.over is not None:
+                await self._write(send, _problem(self._tail.over))
+            await send({"type": "http.response.body", "body": b""})
+        except RefoldError as error:
+            await self._write(send, _problem(error))
+            await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            await _cut(scope)
+        finally:
+            self._tail.leave()
+            gone.cancel()
+
+    async def _follow(self, send: Send, gone: asyncio.Future[None]) -> None:
+        """Send what there is, or wait until there is more."""
+        moved = self._tail.moved()  # First: what comes while it is looked is not missed.
+        now = asyncio.get_running_loop().time()
+        if now >= self._beat_at:
+            self._beat_at = now + HEARTBEAT_S
+            self._call.allowed()
+            await self._write(send, b":\nid: %d\n\n" % self._position)
+        before = self._position
+        frames = await self._next()
+        if frames:
+            await self._write(send, frames)
+        elif self._position == before:
+            await asyncio.wait(
+                {gone, moved},
+                timeout=self._beat_at - now,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    async def _next(self) -> bytes:
+        """The frames of the next events; empty where none that is wanted is there."""
+        kept = self._tail.since(self._position)
+        if kept is not None and not self._of_branches:
+            return self._frames(kept, self._tail.position)
+        call, after = self._call, self._position
+
+        def read(store: Store) -> tuple[list[Recorded], int]:
+            head = store.log_head()
+            categories = None if self._categories is None else sorted(self._categories)
+            found = store.read_all(
+                after=after, categories=categories, types=sorted(self._types) or None
+            )
+            found = call.grant.visible(store, found)
+            events, end = paged(found, EVENTS_PER_READ, bytes_max=BYTES_PER_WRITE)
+            return events, max(head, after) if end else after
+
+        events, seen = await call.desk.read(read)
+        return self._frames([*map(Framed, events)], seen)
+
+    def _frames(self, events: list[Framed], seen: int) -> bytes:
+        """So many of them as are written at once; after the last the log was ``seen`` to there."""
+        frames = bytearray()
+        for told in events:
+            self._position = told.recorded.position
+            if self._wants(told.recorded):
+                frames += told.frame
+                if len(frames) > BYTES_PER_WRITE:
+                    return bytes(frames)
+        self._position = max(self._position, seen)
+        return bytes(frames)
+
+    def _wants(self, recorded: Recorded) -> bool:
+        is_of_type = not self._types or recorded.type in self._types
+        category = category_of(recorded.stream)
+        return is_of_type and (self._categories is None or category in self._categories)
+
+    async def _write(self, send: Send, body: bytes) -> None:
+        async with asyncio.timeout(SLOW_S_MAX):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _problem(error: RefoldError) -> bytes:
+    return b"event: problem\ndata: %b\n\n" % msgspec.json.encode(problem(error))
+
+
+async def _cut(scope: Scope) -> None:
+    """End the connection of somebody who does not read: what waits there is not sent any more."""
+    connection = scope.get("state", {}).get("connection")
+    if connection is not None:
+        connection.transport.abort()
+        await asyncio.sleep(0)  # The server hears of it before this has ended.

@@ -1,0 +1,103 @@
+"""The addresses: one table that routes, the document and the tests are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+from refold.server import following, knowing, reading, wire, writing
+from refold.server.access import Scope
+from refold.server.desk import ServedCall
+
+JSON: Final = "application/json"
+
+
+class Endpoint(NamedTuple):
+    """What an address does: ``handler`` makes a ``gives`` of a ``query`` and a ``body``.
+
+    A ``body`` of ``bytes`` is given as it was sent, in any of the ``media`` types. A handler may
+    answer with a response of its own. ``scope`` is what a token must allow; None: no token is
+    asked for. ``refusals`` are the statuses that it may have beside 400 and those of tokens.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[ServedCall], Awaitable[Any]]
+    gives: type
+    scope: Scope | None
+    query: type | None = None
+    body: type | None = None
+    status: int = 200
+    media: tuple[str, ...] = (JSON,)
+    answer_media: str = JSON
+    refusals: tuple[int, ...] = ()
+
+
+OPERATIONS: Final = (
+    Endpoint(
+        "POST",
+        "/v1/streams/{stream}/events",
+        writing.append,
+        wire.AppendAnswer,
+        "append",
+        body=wire.AppendRequest,
+        status=201,
+        refusals=(409, 413, 415, 422, 429, 503, 504),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/streams/{stream}/events",
+        reading.stream_events,
+        wire.EventPage,
+        "read",
+        query=wire.OfStream,
+        refusals=(404, 503),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/events",
+        reading.log_events,
+        wire.EventPage,
+        "read",
+        query=wire.OfLog,
+        refusals=(503,),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/streams/{stream}/state",
+        knowing.state,
+        wire.StateAnswer,
+        "read",
+        query=wire.OfState,
+        refusals=(404, 503),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/conversations",
+        knowing.conversations,
+        wire.ConversationsAnswer,
+        "read",
+        query=wire.OfConversations,
+        refusals=(503,),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/compare",
+        knowing.compare,
+        wire.ComparisonAnswer,
+        "read",
+        query=wire.OfComparison,
+        refusals=(404, 503),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/subscribe",
+        following.subscribe,
+        str,
+        "read",
+        query=wire.OfFollowing,
+        answer_media=following.EVENT_STREAM,
+        refusals=(410, 503),
+    ),
+    Endpoint("GET", "/health", reading.health, wire.Health, None, refusals=(503,)),
+)
