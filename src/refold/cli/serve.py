@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import click
 
 import refold
 from refold.cli import output
@@ -63,7 +67,8 @@ def serve_command(
     places, less = connections_for(connections)
     with closing(listening(host, port)) as at, ExitStack() as held:
         store, rows = _opened(url, held)
-        given = app(store, tokens=known, hosts=[*LOOPBACK, host, *names], rows=rows)
+        how: Any = {"hosts": [*LOOPBACK, host, *names], "tenant": _tenants(url, held)}
+        given = app(store, tokens=known, rows=rows, **how)
         if less is not None:
             output.note(less)
         named = f"[{host}]" if ":" in host else host
@@ -71,6 +76,21 @@ def serve_command(
         output.show({"address": address, "tokens": known is not None}, [address])
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
         server(given, connections_max=places).run(sockets=[at])
+
+
+def _tenants(url: str, held: ExitStack) -> Callable[[int], refold.Store] | None:
+    """What opens the log of a tenant of the same store; None where a store has none."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return None
+    ctx, parts = click.get_current_context(), urlsplit(url)
+    options = [one for one in parse_qsl(parts.query, keep_blank_values=True) if one[0] != "tenant"]
+
+    def opened(number: int) -> refold.Store:
+        query = urlencode([*options, ("tenant", number)], quote_via=quote)
+        with ctx.scope(cleanup=False):  # It is asked for on another thread.
+            return held.enter_context(open_store(parts._replace(query=query).geturl()))
+
+    return opened
 
 
 def _opened(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | None]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from refold.cli import output
 from refold.cli.options import Listing, command, group, int_option, option
 from refold.cli.text import clean
+
+if TYPE_CHECKING:
+    from refold.server.tokens import Tokens
 
 TENANTS_MAX: Final = 2**31
 
@@ -37,14 +40,24 @@ def list_command(url: str, tokens: str | None) -> None:
 
     refold tokens list
     """
-    for token in _tokens(url, tokens).all():
-        shown = {"token": token.id, "name": token.name, "scopes": token.scopes}
-        shown |= {"categories": token.categories, "tenant": token.tenant}
+    kept = _tokens(url, tokens)
+    if not kept.path.exists():
+        output.note(f"there are no tokens: {clean(str(kept.path))} is not there")
+        return
+    for token in kept.all():
+        shown = {
+            "token": token.id,
+            "name": token.name,
+            "scopes": token.scopes,
+            "categories": token.categories,
+            "tenant": token.tenant,
+            "created_at": token.created_at,
+        }
         allowed = ", ".join(token.scopes)
         where = f" in {', '.join(token.categories)}" if token.categories else ""
         tenant = "" if token.tenant is None else f" of tenant {token.tenant}"
         line = f"{token.id}  {token.created_at[:19]}  {token.name}: {allowed}{where}{tenant}"
-        output.show({**shown, "created_at": token.created_at}, clean(line))
+        output.show(shown, clean(line))
 
 
 @command("create", group=tokens_command)
@@ -104,7 +117,7 @@ def revoke_command(url: str, token: str, tokens: str | None) -> None:
     output.show({"revoked": gone.id}, clean(f"revoked {gone.id}, the token of {gone.name}"))
 
 
-def _tokens(url: str, file: str | None):  # type: ignore[no-untyped-def]
+def _tokens(url: str, file: str | None) -> Tokens:
     from refold.server.tokens import Tokens, place_beside
 
     return Tokens(file or place_beside(url))

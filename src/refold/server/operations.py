@@ -42,7 +42,7 @@ OPERATIONS: Final = (
         "append",
         body=wire.AppendRequest,
         status=201,
-        refusals=(409, 413, 415, 422, 429, 503, 504),
+        refusals=(408, 409, 413, 415, 422, 429, 503, 504),
     ),
     Endpoint(
         "GET",
