@@ -14,6 +14,7 @@ from bench.workloads_pages import pages
 from bench.workloads_postgres import on_postgres
 from bench.workloads_protected import encryption
 from bench.workloads_sealed import sealing
+from bench.workloads_served import served
 
 CONVERSATIONS = "gpt-4o-airline.json"
 _RIVALS = ("eventsourcing", "eventsource-py", "langgraph")
@@ -42,6 +43,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *sealing(scale),
         detecting(scale),
         pages(scale),
+        served(scale),
         *encryption(scale),
         *on_postgres(scale, conversations=conversations, folder=folder),
         _growth(scale),
