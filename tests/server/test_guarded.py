@@ -70,6 +70,14 @@ def test_a_body_has_a_limit(here: TestClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
+def test_bodies_have_a_limit_together(here: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes beyond it is told to come later; what was held is given back."""
+    limit = len(httpx2.Request("POST", "http://x", json=BODY).content)
+    for room, status in ((limit - 1, 429), (limit, 201), (limit, 201), (2 * limit, 201)):
+        monkeypatch.setattr(application, "BODIES_BYTES_MAX", room)
+        assert here.post(PLACE, json=BODY).status_code == status
+
+
 @pytest.mark.parametrize("path", ["/v1/streams/%ff/events", "/v1/streams/a%ed%a0%80/events"])
 def test_an_address_that_is_no_text_is_refused(client: httpx2.Client, path: str) -> None:
     """It would name another stream."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from refold.engine.store import Store
-from refold.errors import RefoldError, UsageError
+from refold.errors import Overloaded, RefoldError, UsageError
 from refold.server import problem
 from refold.server.access import EVERYTHING, Grant
 from refold.server.desk import Desk, Desks, ServedCall
@@ -27,11 +28,38 @@ from refold.server.tokens import Tokens
 
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 """The largest body of a request."""
+BODIES_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
+"""What the bodies of all requests under way hold together."""
 BODY_S_MAX: Final = 30.0
 """A body has come whole after so long, or is not waited for."""
 
 Decoder = msgspec.json.Decoder[Any]
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class BodyRoom:
+    """The bytes that the bodies of requests hold now; a share of it is one of them."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Take so many bytes more, until the block ends."""
+        taken = 0
+
+        def take(count: int) -> None:
+            nonlocal taken
+            if self.held + count > BODIES_BYTES_MAX:
+                why = f"requests under way hold {self.held} bytes"
+                raise Overloaded(f"{why}: try later, or append in smaller parts")
+            self.held += count
+            taken += count
+
+        try:
+            yield take
+        finally:
+            self.held -= taken
 
 
 class StreamName(Convertor[str]):
@@ -61,10 +89,11 @@ def application(
 ) -> Starlette:
     """See :func:`refold.server.app`."""
     desks = Desks(Desk(store, rows), tenant)
+    room = BodyRoom()
     routes = [
         Route(
             one.path.replace("{stream}", "{stream:stream}"),
-            _endpoint(one, desks, tokens),
+            _endpoint(one, desks, tokens, room),
             methods=[one.method],
         )
         for one in OPERATIONS
@@ -81,29 +110,33 @@ def application(
 
 
 def _endpoint(
-    operation: Endpoint, desks: Desks, tokens: Tokens | None
+    operation: Endpoint, desks: Desks, tokens: Tokens | None, room: BodyRoom
 ) -> Callable[[Request], Awaitable[Response]]:
     """The answer of an operation, or the problem that it has."""
     is_raw = operation.body is None or operation.body is bytes
     decoder: Decoder | None = None if is_raw else msgspec.json.Decoder(operation.body)
 
+    async def given(request: Request, take: Callable[[int], None]) -> Any:
+        allowed = partial(_grant, request, operation, tokens)
+        grant = allowed()
+        query = _query(request, operation.query)
+        body = None if operation.body is None else await _body(request, operation, take)
+        if decoder is not None and body is not None:
+            body = _decoded(decoder, body)
+        desk = await desks.of(grant.tenant)
+        stream = request.path_params.get("stream", "")
+        call = ServedCall(desk, grant, request, query, body, stream, allowed)
+        return await operation.handler(call)
+
     async def endpoint(request: Request) -> Response:
         try:
-            allowed = partial(_grant, request, operation, tokens)
-            grant = allowed()
-            query = _query(request, operation.query)
-            body = None if operation.body is None else await _body(request, operation)
-            if decoder is not None and body is not None:
-                body = _decoded(decoder, body)
-            desk = await desks.of(grant.tenant)
-            stream = request.path_params.get("stream", "")
-            call = ServedCall(desk, grant, request, query, body, stream, allowed)
-            given = await operation.handler(call)
+            with room.share() as take:
+                answer = await given(request, take)
         except RefoldError as error:
             return problem.answer(error)
-        if isinstance(given, Response):
-            return given
-        return Response(_encode(given), operation.status, media_type=operation.answer_media)
+        if isinstance(answer, Response):
+            return answer
+        return Response(_encode(answer), operation.status, media_type=operation.answer_media)
 
     return endpoint
 
@@ -136,7 +169,7 @@ def _query(request: Request, cls: type | None) -> Any:
         raise UsageError(f"the query of the address: {error}") from None
 
 
-async def _body(request: Request, operation: Endpoint) -> bytes:
+async def _body(request: Request, operation: Endpoint, take: Callable[[int], None]) -> bytes:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media not in operation.media:
         why = f"{media!r:.99} is none of {', '.join(operation.media)}"
@@ -147,6 +180,7 @@ async def _body(request: Request, operation: Endpoint) -> bytes:
     try:
         async with asyncio.timeout(BODY_S_MAX):
             async for chunk in request.stream():
+                take(len(chunk))
                 body += chunk
                 if len(body) > BODY_BYTES_MAX:
                     raise _too_large()
