@@ -12,6 +12,7 @@ import refold
 from refold.cli import jsontext
 from refold.cli.text import suggestion
 from refold.errors import InvalidEvent, UsageError
+from refold.jsontext import kept
 from refold.times import to_us
 
 _PLACED: Final = ("position", "stream", "version", "id", "recorded_at")
