@@ -23,7 +23,8 @@ from refold.server.access import EVERYTHING, Grant
 from refold.server.desk import Desk, Desks, ServedCall
 from refold.server.guard import HostGuard
 from refold.server.openapi import document
-from refold.server.operations import OPERATIONS, Endpoint
+from refold.server.operations import OPERATIONS, OTLP, Endpoint
+from refold.server.received import telling
 from refold.server.tokens import Tokens
 
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -96,7 +97,7 @@ def application(
             _endpoint(one, desks, tokens, room),
             methods=[one.method],
         )
-        for one in OPERATIONS
+        for one in (*OPERATIONS, *OTLP)
     ]
     said = _encode(document(OPERATIONS))
     routes.append(Route("/openapi.json", lambda _: Response(said, media_type="application/json")))
@@ -104,6 +105,7 @@ def application(
         routes=routes,
         middleware=[Middleware(HostGuard, hosts=hosts)],
         exception_handlers={404: _no_address, 405: _no_method, 500: _broken},
+        lifespan=lambda _: telling(desks.stores),
     )
     made.state.end = desks.end
     return made

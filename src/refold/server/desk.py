@@ -56,9 +56,16 @@ class Desks:
                 self._of[tenant] = Desk(await asyncio.to_thread(self._tenant, tenant))
             return self._of[tenant]
 
+    def stores(self) -> list[Store]:
+        """Those that are served now."""
+        return [desk.store for desk in self._all()]
+
+    def _all(self) -> list[Desk]:
+        return [self.own, *self._of.values()]
+
     def end(self) -> None:
         """Tell all who follow a store that the server ends."""
-        for desk in [self.own, *self._of.values()]:
+        for desk in self._all():
             desk.tail.end(Unavailable("this server ends: come again", code="server_ends"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
-from refold.server import following, knowing, reading, wire, writing
+from refold.server import following, knowing, otlp, reading, wire, writing
 from refold.server.access import Scope
 from refold.server.desk import ServedCall
 
@@ -101,3 +101,9 @@ OPERATIONS: Final = (
     ),
     Endpoint("GET", "/health", reading.health, wire.Health, None, refusals=(503,)),
 )
+
+OTLP: Final = tuple(
+    Endpoint("POST", path, handler, bytes, "append", body=bytes, media=(otlp.PROTOBUF, JSON))
+    for path, handler in (("/v1/traces", otlp.traces), ("/v1/logs", otlp.logs))
+)
+"""What exporters of OpenTelemetry send to; its own specification describes them."""

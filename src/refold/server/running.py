@@ -52,7 +52,7 @@ def server(app: Starlette, *, connections_max: int = CONNECTIONS_MAX) -> Server:
         app,
         http=type("Places", (LimitedConnection,), {"connections_max": connections_max}),
         ws="none",
-        lifespan="off",
+        lifespan="on",
         log_level="warning",
         access_log=False,
         server_header=False,

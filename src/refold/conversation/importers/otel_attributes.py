@@ -92,6 +92,13 @@ def read(
     }
 
 
+def conversation_of(attributes: Attributes) -> str | None:
+    """The conversation that attributes name; None for none."""
+    texts = {key: value for key, value in attributes.items() if isinstance(value, str) and value}
+    found: str | None = _first(texts, _TEXTS["conversation"])
+    return found
+
+
 def _first(given: Attributes, keys: str) -> Any:
     return next((given[key] for key in keys.split() if key in given), None)
 

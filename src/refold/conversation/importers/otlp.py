@@ -33,8 +33,8 @@ Row = dict[str, Any]
 Log = tuple[str, Row]
 
 _ERROR: Final = (2, "STATUS_CODE_ERROR")
-_SPANS: Final = ("resourceSpans", "scopeSpans", "spans")
-_LOGS: Final = ("resourceLogs", "scopeLogs", "logRecords")
+SPANS: Final = ("resourceSpans", "scopeSpans", "spans")
+LOGS: Final = ("resourceLogs", "scopeLogs", "logRecords")
 
 
 def read_otlp(source: ImportSource, options: Options) -> Conversations:
@@ -50,7 +50,7 @@ def read_otlp(source: ImportSource, options: Options) -> Conversations:
 
 def _is_document(value: Any) -> bool:
     given = value if isinstance(value, dict) else {}
-    return any(isinstance(given.get(key), list) for key in (_SPANS[0], _LOGS[0]))
+    return any(isinstance(given.get(key), list) for key in (SPANS[0], LOGS[0]))
 
 
 def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
@@ -60,9 +60,9 @@ def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
         document = value.read()
         if not _is_document(document):
             raise ValueError("a document of OTLP has resourceSpans or resourceLogs")
-        for span, at in _records(document, *_SPANS):
+        for span, at in _records(document, *SPANS):
             held.add_span(span, at, value.line)
-        for log, at in _records(document, *_LOGS):
+        for log, at in _records(document, *LOGS):
             try:
                 held.add_log(checked(log))
             except ODD as error:
@@ -134,6 +134,19 @@ class GatheredSpans:
     def _span(self, row: Row, at: str, unread: list[Unread]) -> tuple[Span, str | None]:
         logs = self._logs.get(str(row.get("spanId")), {}).values()
         return _span(row, at, [_logged(one) for one in sorted(logs, key=_log_ns)], unread)
+
+
+def is_of_agents(log: Row) -> bool:
+    """Whether a log record is an event of the GenAI conventions."""
+    name = log.get("eventName") or _attributes(log).get("event.name")
+    return str(name).startswith("gen_ai.")
+
+
+def names_in(row: Row) -> set[str]:
+    """The conversations that a span, or a log record with its ``body``, may name."""
+    said = [_attributes(row), *map(_attributes, objects_in(row.get("events")))]
+    said += [_logged(row)[1]] if "body" in row else []
+    return {name for given in said if (name := otel.conversation_of(given))}
 
 
 def _holding(row: Row) -> tuple[int, str]:
