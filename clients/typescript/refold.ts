@@ -26,8 +26,8 @@ export interface NewEvent {
   type: string;
   data?: unknown;
   /** When it happened, RFC 3339. */
-  occurredAt?: string | Date;
-  metadata?: Record<string, unknown>;
+  occurredAt?: string | Date | undefined;
+  metadata?: Record<string, unknown> | undefined;
 }
 
 /** An event of the log. */
@@ -63,20 +63,40 @@ export interface Limits {
 
 export interface AppendOptions extends Limits {
   /** What the stream must be; a number is its last version. */
-  expected?: "any" | "no_stream" | "stream_exists" | number;
+  expected?: "any" | "no_stream" | "stream_exists" | number | undefined;
   /** Makes the append happen once, for ever; by default a new random one for each call. */
-  key?: string;
-  metadata?: Record<string, unknown>;
-  tags?: string[];
+  key?: string | undefined;
+  metadata?: Record<string, unknown> | undefined;
+  tags?: string[] | undefined;
   /** Refused where an event that matches any of `unless` has a position over `after`. */
-  conditions?: { unless: { types?: string[]; tags?: string[] }[]; after?: number };
+  conditions?: { unless: { types?: string[]; tags?: string[] }[]; after?: number | undefined } | undefined;
 }
 
 export interface LogOptions extends Limits {
   /** Only events after this position. */
-  after?: number;
-  categories?: string[];
-  types?: string[];
+  after?: number | undefined;
+  categories?: string[] | undefined;
+  types?: string[] | undefined;
+}
+
+export interface StateOptions extends Limits {
+  /** `conversation` by default, or `portfolio`. */
+  fold?: string | undefined;
+  version?: number | undefined;
+  position?: number | undefined;
+  /** What was known by then: RFC 3339, or an age such as 30m. */
+  recordedUntil?: string | undefined;
+  /** What had happened by then. */
+  occurredUntil?: string | undefined;
+}
+
+/** A state, and the last event that is in it. */
+export interface Folded {
+  stream: string;
+  fold: string;
+  version: number;
+  position: number;
+  state: { [key: string]: Json };
 }
 
 /** What can be done: nothing, read and decide again, try later, or send again with the same key. */
@@ -103,15 +123,15 @@ export class RefoldError extends Error {
 
 export interface Options {
   /** A token, where the server asks for one. */
-  token?: string;
+  token?: string | undefined;
   /** An attempt without an answer is given up after so long; 30 s by default. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** What may be tried again is, for so long; a minute by default, 0 never. */
-  retryMs?: number;
+  retryMs?: number | undefined;
   /** A subscription that hears nothing for so long reconnects; 45 s by default, the server says something each 15. */
-  silenceMs?: number;
+  silenceMs?: number | undefined;
   /** In place of the global one. */
-  fetch?: typeof fetch;
+  fetch?: typeof globalThis.fetch | undefined;
 }
 
 type Query = Record<string, string | number | string[] | undefined>;
@@ -160,7 +180,7 @@ export class Refold {
   /** The events of a stream in order, read page by page as they are asked for. */
   async *read<D = Json>(
     stream: string,
-    options: { from?: number; pageSize?: number } & Limits = {},
+    options: { from?: number | undefined; pageSize?: number | undefined } & Limits = {},
   ): AsyncGenerator<StoredEvent<D>, void, void> {
     const { from = 0, pageSize, signal } = options;
     yield* this.#pages<D>(`${pathOf(stream)}/events`, "from", from, { limit: pageSize }, signal);
@@ -168,20 +188,19 @@ export class Refold {
 
   /** The events of the whole log in the order of their positions, those that are there. */
   async *readAll<D = Json>(
-    options: LogOptions & { pageSize?: number } = {},
+    options: LogOptions & { pageSize?: number | undefined } = {},
   ): AsyncGenerator<StoredEvent<D>, void, void> {
     const { after = 0, pageSize, categories, types, signal } = options;
     const query = { limit: pageSize, category: categories, type: types };
     yield* this.#pages<D>("/v1/events", "after", after, query, signal);
   }
 
-  /** The state of a stream by one of the server's folds, such as `conversation`. */
-  async state(
-    stream: string,
-    options: { fold?: string; version?: number; position?: number } & Limits = {},
-  ): Promise<{ [key: string]: Json }> {
+  /** The state of a stream, now or then, by one of the server's folds. */
+  async state(stream: string, options: StateOptions = {}): Promise<Folded> {
     const { signal, fold = "conversation", version, position } = options;
-    return await this.#asked("GET", `${pathOf(stream)}/state`, { fold, version, position }, { signal });
+    const { recordedUntil: recorded_until, occurredUntil: occurred_until } = options;
+    const query = { fold, version, position, recorded_until, occurred_until };
+    return (await this.#asked("GET", `${pathOf(stream)}/state`, query, { signal })) as unknown as Folded;
   }
 
   /**
