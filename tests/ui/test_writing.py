@@ -438,6 +438,8 @@ def test_a_replay_is_started_and_goes_on_by_itself(
     answer = send(answering, "replay", **what)
     assert (answer.status_code, answer.headers["location"]) == (303, "/write/replay")
     assert ended(answering).endswith("on 1 conversation: 4 of 4 decisions asked, done")
+    assert "/replays" in Page(answering.get("/write/replay").text).links
+    assert "Be brief." in answering.get("/replays").text
     run, control = (one for one in replays(store) if one.streams)
     changed = run.variant if run.variant.prompt else control.variant
     assert (changed.prompt, changed.model) == ("Be brief.\n", "small")
