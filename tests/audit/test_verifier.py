@@ -142,10 +142,10 @@ def test_every_flipped_bit_of_a_proof_of_consistency_is_caught(
 
 
 def test_the_one_file_is_small_enough_to_be_read(tmp_path: Path) -> None:
-    """At most 440 lines of code."""
+    """At most 480 lines of code."""
     file = tmp_path / "program.py"
     file.write_text(verifier_text(), encoding="utf-8")
-    assert lines_of_code(file) <= 440
+    assert lines_of_code(file) <= 480
 
 
 def test_what_is_verified_is_said(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from refold.audit.entry import (
     values_of,
 )
 from refold.audit.note import parse_checkpoint, parse_note
+from refold.audit.reading import position_of
 from refold.audit.redacted import RemadeEvent, commitments_in
 from refold.audit.remaking import Remaker, check_as_sealed
 from refold.audit.tables import SealTables, StoredHead, tables_of
@@ -23,6 +24,7 @@ from refold.audit.tiles import reader
 from refold.audit.tree import consistency_path, inclusion_path, root_of
 from refold.audit.verifier.heads import SignedHead, Unverified, check_leaf
 from refold.core.clock import from_us
+from refold.core.event import parse_event_id
 from refold.core.recorded import Recorded
 from refold.core.stored import Row
 from refold.engine.store import Store
@@ -72,7 +74,12 @@ def sealed_export(store: Store, *, withhold: Collection[str] = ()) -> Iterator[A
         told = _disclosed(row, event, remaker, withheld)
         if str(PAYLOAD) in told:
             told |= _fields(store, row, event.version)[0]
-        yield {"index": event.position - 1, "entry": text_of(event.entry), "disclosed": told}
+        line = {"index": event.position - 1, "entry": text_of(event.entry), "disclosed": told}
+        if event.redaction and not withheld:
+            by = position_of(stored_backend(store), *parse_event_id(event.redaction))
+            if by <= head.size and by not in remaker.redacted.kept:
+                line["remains"] = {**_standing(row, event, remaker), "redaction": by - 1}
+        yield line
 
 
 class Prover:
@@ -96,6 +103,8 @@ class Prover:
             proof["disclosed"][str(NAME)] = self._name(recorded)
         committed = {*entry_ordinals(b64decode(proof["entry"])), NAME}
         if redaction := proof.pop("redaction"):
+            if withheld.keys().isdisjoint((PAYLOAD, METADATA, NAME)):
+                proof |= self._remains(recorded, redaction)
             gone = {one for one in committed if str(one) not in proof["disclosed"]}
             withheld = dict.fromkeys(gone, f"redacted: {redaction}") | dict(withheld)
         return {
@@ -146,14 +155,7 @@ class Prover:
 
     def _of(self, stream: str, version: int, withheld: Collection[int]) -> dict[str, Any]:
         """Index, entry, path and what is disclosed of an event by its own stream."""
-        rows = self._log.rows(stream, first=version, last=version, backward=False, events_max=1)
-        (row,) = [
-            one
-            for found in rows
-            for one in found.appends()
-            if one.version <= version <= one.last_version
-        ]
-        event = self.remaker.one(row)[version - row.version]
+        row, event = self._remade(stream, version)
         check_as_sealed(row, event)
         disclosed = _disclosed(row, event, self.remaker, withheld)
         hidden: dict[str, str] = {}
@@ -162,6 +164,32 @@ class Prover:
             disclosed |= fields
         said = {"disclosed": disclosed, "redaction": event.redaction, "hidden": hidden}
         return {**self.place(event), **said}
+
+    def _remains(self, recorded: Recorded, redaction: str) -> dict[str, Any]:
+        """What stands in a redacted event, with the proof that a redaction says that it remains.
+
+        Nothing where that redaction is not sealed yet, or was redacted itself.
+        """
+        by = parse_event_id(redaction)
+        position = position_of(self._log, *by)
+        if position > self.head.size or position in self.remaker.redacted.kept:
+            return {}
+        told = self._of(*by, {METADATA, NAME})
+        said = {name: told[name] for name in ("index", "entry", "path")}
+        said |= told["disclosed"][str(PAYLOAD)]
+        row, event = self._remade(recorded.stream, recorded.version)
+        return {"remains": {**_standing(row, event, self.remaker), "redaction": said}}
+
+    def _remade(self, stream: str, version: int) -> tuple[Row, RemadeEvent]:
+        """An event by its own stream, and its append."""
+        rows = self._log.rows(stream, first=version, last=version, backward=False, events_max=1)
+        (row,) = [
+            one
+            for found in rows
+            for one in found.appends()
+            if one.version <= version <= one.last_version
+        ]
+        return row, self.remaker.one(row)[version - row.version]
 
 
 def _disclosed(
@@ -177,6 +205,15 @@ def _disclosed(
         if ordinal not in withheld and not is_gone:
             told[str(ordinal)] = {"salt": text_of(salt), "bytes": text_of(value)}
     return told
+
+
+def _standing(row: Row, event: RemadeEvent, remaker: Remaker) -> dict[str, str]:
+    """What stands in a redacted event, and the salt under which its redaction commits to it."""
+    stored = stored_events(row)[event.version - row.version]
+    values = dict(values_of(row, stored, is_first=False))
+    _, salt = remaker.redacted.standing(row, event.position)
+    told = {"payload": values[PAYLOAD], "metadata": values.get(METADATA, b""), "salt": salt}
+    return {name: text_of(value) for name, value in told.items()}
 
 
 def _fields(

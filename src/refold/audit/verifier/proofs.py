@@ -36,6 +36,7 @@ from refold.audit.verifier.heads import (
 NAMES = {"0": "payload", "1": "metadata", "2": "key of its append", "3": "name of its stream"}
 HOLE = re.compile(rb'{"refold:personal":\["[0-9a-f]*","([A-Za-z0-9_-]{43})",""\]}')
 """What stands in a payload in the place of a personal field: the value's commitment."""
+REDACTION = re.compile(r"redaction\.applied(\.v[0-9]+)?")
 Chains = dict[bytes, Any]
 """Version, leaf and name of the last event of each pseudonym, and of all; version of each leaf."""
 Named = dict[str, bytes]
@@ -92,6 +93,36 @@ def committed(ordinal: int, commitment: bytes, disclosed: Any, where: str) -> by
     if hashlib.sha256(b"refold/commitment/1" + told + value).digest() != commitment:
         refuse(where, "what is disclosed, with its salt, is not what was committed to")
     return value
+
+
+def remaining(told: Any, where: str) -> tuple[Named, str]:
+    """What is said to stand in a redacted event, and the commitment of redactions to it."""
+    told = fields(told, where, "salt", "payload", "metadata", "redaction")
+    values = {"0": bytes_of(told["payload"], where)}
+    values |= {"1": bytes_of(told["metadata"], where)} if told["metadata"] != "" else {}
+    value = struct.pack(">Q", len(values["0"])) + b"".join(values.values())
+    made = bytes([16]) + bytes_of(told["salt"], where, 32) + struct.pack(">Q", len(value)) + value
+    hashed = hashlib.sha256(b"refold/commitment/1" + made).digest()
+    return values, base64.urlsafe_b64encode(hashed).decode().rstrip("=")
+
+
+def check_remains(by: SealedEntry, said: bytes, event: Any, commitment: str, where: str) -> None:
+    """Refuse what stands in an event where the redaction does not say that it remains of it."""
+    told = loaded(text_of(said, where), where) if REDACTION.fullmatch(by.kind) else {}
+    if event is None or (told.get("event"), told.get("remains")) != (event, commitment):
+        refuse(where, f"it is not what the redaction in the log says remains of {event}")
+
+
+def standing(told: Any, event: Any, head: SignedHead, where: str) -> Named:
+    """What stands in a redacted event, when a redaction in the log says that it remains."""
+    where += ", what remains"
+    values, commitment = remaining(told, where)
+    by = fields(told["redaction"], where, "salt", "bytes", "index", "entry", "path")
+    entry = included(by, head, where)
+    disclosed = {"salt": by["salt"], "bytes": by["bytes"]}
+    said = committed(0, entry.commitments.get(0, b""), disclosed, where)
+    check_remains(entry, said, event, commitment, where)
+    return values
 
 
 def withheld_of(record: Json, wanted: Named, where: str) -> str:
@@ -161,7 +192,7 @@ class VerifierOptions(NamedTuple):
 def proved(record: Json, chains: Chains, options: VerifierOptions, where: str) -> tuple[Json, str]:
     """An event that is in a log, in words, and what is told of it; it must follow ``chains``."""
     names = ("index", "entry", "path", "disclosed", "withheld", "recorded")
-    fields(record, where, "format", "origin", "checkpoint", *names)
+    fields(record, where, "format", "origin", "checkpoint", *names, *{"remains"} & {*record})
     head = head_of(record, options, where)
     entry = included(record, head, where)
     own, name = {**object_of(record["disclosed"], where)}, None
@@ -169,7 +200,10 @@ def proved(record: Json, chains: Chains, options: VerifierOptions, where: str) -
         name = name_by_first(own.pop("3"), entry, head, where)
     values, wanted = disclosed_of(entry, own, where)
     words = words_of(entry, record["index"], values.get("3", name))
-    withheld = withheld_of(record, wanted, where)
+    withheld, stands = withheld_of(record, wanted, where), Named()
+    if "remains" in record:
+        stands = standing(record["remains"], words["id"], head, where)
+        withheld += "; what stands there is what its redaction says remains"
     for key, value in fields(record["recorded"], where, *words).items():
         if value != words[key] or type(value) is not type(words[key]):
             refuse(where, f"it says {key} {value!r:.99}, and what was signed {words[key]!r:.99}")
@@ -177,7 +211,7 @@ def proved(record: Json, chains: Chains, options: VerifierOptions, where: str) -
         if chains[b""] and chains[b""][1] != entry.previous:
             refuse(where, "it does not follow the event before it: one is left out, or of another")
         follow(chains, entry, leaf_hash(bytes_of(record["entry"], where)), None, where)
-    show(words, values, options)
+    show(words, values, options, stands)
     disclosed = ", ".join(map(named, values)) or "nothing"
     return words, f"{words} is in {head}; disclosed: {disclosed}{withheld}"
 
@@ -204,9 +238,11 @@ def verify_export(file: BinaryIO, options: VerifierOptions, where: str) -> str:
     header = loaded(text_of(file.readline(), where), where)
     fields(header, where, "format", "origin", "checkpoint")
     head, chains, leaves = head_of(header, options, where), Chains(), list[bytes]()
+    claims: dict[int, list[Any]] = {}
     for number, line in enumerate(file, 2):
         at = f"{where}, line {number}"
-        event = fields(loaded(text_of(line, at), at), at, "index", "entry", "disclosed")
+        event = loaded(text_of(line, at), at)
+        fields(event, at, "index", "entry", "disclosed", *{"remains"} & {*event})
         if number_of(event["index"], at) != len(leaves):
             refuse(at, f"index {event['index']} stands where {len(leaves)} must")
         data = bytes_of(event["entry"], at)
@@ -214,9 +250,18 @@ def verify_export(file: BinaryIO, options: VerifierOptions, where: str) -> str:
         entry = sealed_entry(data, at)
         values, _ = disclosed_of(entry, event["disclosed"], at)
         name = follow(chains, entry, leaves[-1], values.get("3"), at)
-        show(words_of(entry, event["index"], name), values, options)
+        words, stands = words_of(entry, event["index"], name), Named()
+        if "remains" in event:
+            stands, commitment = remaining(event["remains"], at)
+            by = number_of(event["remains"]["redaction"], at)
+            claims.setdefault(by, []).append((words["id"], commitment, f"{at}, what remains"))
+        for claim in claims.pop(event["index"], ()):
+            check_remains(entry, values.get("0", b"{}"), *claim)
+        show(words, values, options, stands)
     if len(leaves) != head.size:
         refuse(where, f"it has {len(leaves)} events, and not all {head.size} of the log")
+    for *_, at in [claim for some in claims.values() for claim in some]:
+        refuse(at, "the redaction that is to say so is not behind it")
     for one in (head, *options.against):
         if one.origin != head.origin or one.size > head.size:
             refuse(where, f"{head} does not continue {one}")
@@ -224,12 +269,14 @@ def verify_export(file: BinaryIO, options: VerifierOptions, where: str) -> str:
     return f"every event of {head}" + "".join(f", which continues {old}" for old in options.against)
 
 
-def show(words: Json, values: Named, options: VerifierOptions) -> None:
-    """Print what is disclosed, where that is wanted."""
+def show(words: Json, values: Named, options: VerifierOptions, stands: Named) -> None:
+    """Print what is disclosed, and what stands since a redaction, where that is wanted."""
     if options.show:
         say(f"{words}")
         for key, value in values.items():
             say(f"  {named(key)}: {value.decode(errors='backslashreplace')}")
+        for key, value in stands.items():
+            say(f"  {named(key)} since: {value.decode(errors='backslashreplace')}")
 
 
 def say(text: str) -> None:
