@@ -6,7 +6,8 @@ import base64
 import hmac
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from refold.conversation import UserUtterance
 from refold.errors import Corrupt, NotFound, Unavailable, UsageError
 from refold.privacy import load_keyring, new_keyring, save_keyring
 from refold.privacy.envelope import WITHHELD
-from refold.privacy.keyring import KEYRING_VARIABLE, Wrapped
+from refold.privacy.keyring import KEYRING_VARIABLE, KeysAtHand, Wrapped
 from refold.privacy.locked import cipher_of
 from refold.privacy.rotation import KeyringPlace, rotate, wrapped_by
 from refold.privacy.settings import PASSPHRASE, keyring_place, privacy_of
 from refold.privacy.vault import VaultTransit
 from tests.privacy.protecting import behind, opened
 from tests.privacy.test_protected import SAID, told
+from tests.support import postgres
 
 TOKEN = "hvs.example"
 
@@ -83,6 +85,99 @@ def test_nothing_is_retired_while_a_data_key_hangs_on_it(tmp_path: Path) -> None
             rotate(store, KeyringPlace(str(other)), retire=True)
         assert all(key.secret for key in load_keyring(other).keys)
         assert rotate(store, KeyringPlace(str(other))).lost == 2
+
+
+def test_what_two_turn_at_once_is_lost_by_neither(tmp_path: Path) -> None:
+    """A tenant key that another put into the keyring stays there: data keys hang on it."""
+    path = tmp_path / "shared.keyring"
+    save_keyring(new_keyring(), path)
+    place, old = KeyringPlace(str(path)), load_keyring(path)
+    turning = [threading.Thread(target=place.turned) for _ in range(4)]
+    for thread in turning:
+        thread.start()
+    for thread in turning:
+        thread.join()
+    assert len(load_keyring(path).keys) == 5
+    with (
+        opened(tmp_path / "a.db", keyring=old) as one,
+        opened(tmp_path / "b.db", keyring=old) as other,
+    ):
+        for store in (one, other):
+            store.append("call-1", [UserUtterance(text=SAID)])
+        keyring, before = place.turned()
+        theirs = rotate(other, place)
+        place.retire(before)
+        assert load_keyring(path).newest == theirs.newest != keyring.newest
+        assert [bool(key.secret) for key in load_keyring(path).keys] == [False] * 5 + [True] * 2
+
+
+def test_a_keyring_that_was_cut_off_while_it_was_written_leaves_no_key(tmp_path: Path) -> None:
+    """The file beside it, with keys that are to be retired, goes the next time."""
+    path = tmp_path / "a.keyring"
+    save_keyring(new_keyring(), path)
+    (tmp_path / ".a.keyring.new").write_text(load_keyring(path).text)
+    _, before = KeyringPlace(str(path)).turned()
+    KeyringPlace(str(path)).retire(before)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.keyring"]
+
+
+def test_what_was_retired_before_is_not_told_again(place: KeyringPlace, tmp_path: Path) -> None:
+    """A turn says which keys it destroyed, and no others."""
+    with opened(tmp_path / "log.db", keyring=place.load()) as store:
+        store.append("call-1", [UserUtterance(text=SAID)])
+        first = rotate(store, place, retire=True)
+        assert rotate(store, place, retire=True).retired == [first.newest]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_no_data_key_is_made_under_a_tenant_key_that_was_turned(
+    kind: str, place: KeyringPlace, tmp_path: Path
+) -> None:
+    """A program that has the old keyring is refused a new subject: its values would be lost."""
+    url = str(tmp_path / "log.db") if kind == "sqlite" else postgres.schema_of_its_own()
+    with opened(url, keyring=place.load()) as running:
+        running.append("call-1", [UserUtterance(text=SAID)])
+        with opened(url, keyring=place.load()) as store:
+            turned = rotate(store, place, retire=True)
+        with pytest.raises(NotFound, match=turned.newest) as raised:
+            running.append("call-2", [UserUtterance(text=SAID)])
+        assert raised.value.code == "no_tenant_key"
+        running.append("call-1", [UserUtterance(text=SAID)])
+    with opened(url, keyring=place.load()) as store:
+        assert told(store, "call-1") == [{"text": SAID}] * 2
+        assert set(wrapped_by(store)) == {turned.newest}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_data_key_that_is_made_while_the_key_is_turned_is_turned_too(
+    kind: str, place: KeyringPlace, tmp_path: Path
+) -> None:
+    """Or refused: none is left under the old one, whenever it comes."""
+    url = str(tmp_path / "log.db") if kind == "sqlite" else postgres.schema_of_its_own()
+    old, made = place.load(), list[bool]()
+
+    class Turning(KeysAtHand):
+        """Wraps; another program makes data keys whenever it has."""
+
+        def wrap(self, key: bytes, about: bytes) -> Wrapped:
+            with suppress(NotFound):
+                running.append(f"call-{len(made)}", [UserUtterance(text=SAID)])
+            made.append(True)
+            return super().wrap(key, about)
+
+    class Turned(KeyringPlace):
+        """Gives such a keyring."""
+
+        def turned(self) -> tuple[KeysAtHand | VaultTransit, Sequence[str]]:
+            keyring, before = super().turned()
+            assert isinstance(keyring, KeysAtHand)
+            return Turning(keyring.keys), before
+
+    with opened(url, keyring=old) as running, opened(url, keyring=old) as store:
+        running.append("call", [UserUtterance(text=SAID)])
+        turned = rotate(store, Turned(*place), retire=True)
+        assert len(made) > 2
+        assert set(wrapped_by(store)) == {turned.newest}
 
 
 def test_the_environment_is_not_turned_from_here(

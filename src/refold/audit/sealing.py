@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,7 +17,7 @@ from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import AWAY, ProofError, StoreClosed, UsageError, is_number, refuse_unless
 from refold.ports import Begin, TableTransaction
-from refold.privacy.locked import sync_folder
+from refold.privacy.locked import alone_in, sync_folder
 from refold.process import ProcessLock
 
 LOGGER: Final = logging.getLogger("refold.audit")
@@ -51,7 +49,7 @@ class LastHead:
         """
         if self._path is None:
             return
-        with _alone_in(self._path.parent):
+        with alone_in(self._path.parent):
             kept = self.read()
             if kept == note or (kept and _size(kept) > _size(note)):
                 return
@@ -66,17 +64,6 @@ class LastHead:
                 os.fsync(file.fileno())
             new.replace(self._path)
             sync_folder(self._path.parent)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Be the only one, of all threads and processes, who keeps a head in a folder."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(number)
 
 
 def _size(note: str) -> int:

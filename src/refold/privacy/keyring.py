@@ -151,7 +151,10 @@ def save_keyring(
 def replace_keyring(
     keyring: KeysAtHand, path: str | os.PathLike[str], *, passphrase: str = ""
 ) -> None:
-    """Put a keyring in the place of the one in a file, at once and whole."""
+    """Put a keyring in the place of the one in a file, at once and whole.
+
+    Whoever calls it is alone in the folder (:func:`refold.privacy.locked.alone_in`).
+    """
     replace_private(Path(path), _shut(keyring, passphrase), what="keyring")
 
 

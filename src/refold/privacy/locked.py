@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import scrypt
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,8 +67,9 @@ def write_private(path: Path, text: str, *, what: str) -> None:
 
 
 def replace_private(path: Path, text: str, *, what: str) -> None:
-    """Put such a file in the place of another, at once and whole."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    """Put such a file in the place of another, at once and whole; whoever does so is alone."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)  # One that was cut off left its secrets there.
     write_private(beside, text, what=what)
     beside.replace(path)
     sync_folder(path.parent)
@@ -77,6 +80,19 @@ def sync_folder(folder: Path) -> None:
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only one, of all threads and processes, who replaces what a file of a folder holds."""
+    import fcntl
+
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(number)
 

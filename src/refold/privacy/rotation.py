@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from refold.engine.store import Store
@@ -22,6 +23,7 @@ from refold.privacy.keyring import (
     parse_keyring,
     replace_keyring,
 )
+from refold.privacy.locked import alone_in
 from refold.privacy.stored import has_keys, stored_backend
 from refold.privacy.subject_keys import SubjectKeys, about_row
 from refold.privacy.vault import SCHEMES, VaultTransit, vault_of
@@ -57,13 +59,32 @@ class KeyringPlace(NamedTuple):
             return load_keyring(self.text, passphrase=self.passphrase)
         return parse_keyring(os.environ.get(KEYRING_VARIABLE, ""))
 
-    def keep(self, keyring: KeysAtHand | VaultTransit) -> None:
-        """Keep another in its place."""
-        if isinstance(keyring, KeysAtHand):
-            if not self.text:
-                why = f"{KEYRING_VARIABLE} cannot be turned from here: keep the keyring in a file"
-                raise UsageError(why, argument="keyring")
+    def changed(self, change: Callable[[KeysAtHand], KeysAtHand]) -> KeysAtHand:
+        """Keep what is made of the keyring in a file in its place, whoever else changes it."""
+        if not self.text:
+            why = f"{KEYRING_VARIABLE} cannot be turned from here: keep the keyring in a file"
+            raise UsageError(why, argument="keyring")
+        with alone_in(Path(self.text).parent):
+            keyring = change(load_keyring(self.text, passphrase=self.passphrase))
             replace_keyring(keyring, self.text, passphrase=self.passphrase)
+        return keyring
+
+    def turned(self) -> tuple[KeysAtHand | VaultTransit, Sequence[str]]:
+        """The keyring with a new tenant key, and the ids of those that can be retired for it."""
+        old = self.load()
+        if isinstance(old, VaultTransit):
+            before = [old.newest]
+            return old.rotated(), before
+        keyring = self.changed(KeysAtHand.rotated)
+        return keyring, [key.id for key in keyring.keys[:-1] if key.secret]
+
+    def retire(self, retired: Sequence[str]) -> None:
+        """Destroy tenant keys."""
+        keyring = self.load()
+        if isinstance(keyring, VaultTransit):
+            keyring.without(retired)
+        else:
+            self.changed(lambda newest: newest.without(retired))
 
 
 def rotate(store: Store, place: KeyringPlace, *, retire: bool = False) -> Turned:
@@ -73,17 +94,16 @@ def rotate(store: Store, place: KeyringPlace, *, retire: bool = False) -> Turned
     hangs on it: :class:`~refold.errors.UsageError`. Other stores that use the keyring are not
     known here: turn those first, without ``retire``.
     """
-    old = place.load()
-    before = [key.id for key in old.keys] if isinstance(old, KeysAtHand) else [old.newest]
-    keyring = old.rotated()
-    place.keep(keyring)  # Before anything is wrapped by it.
+    keyring, before = place.turned()  # It is kept before anything is wrapped by it.
     keeper = _keeper_of(store)
-    wrapped, lost = _wrap_anew(keeper, keyring)
+    wrapped, (more, lost) = 0, _wrap_anew(keeper, keyring)
+    while more:  # By the first pass all know that it was turned; until then some were made.
+        wrapped, (more, lost) = wrapped + more, _wrap_anew(keeper, keyring)
     if retire:
         if lost:
             why = f"{lost:,} data keys are wrapped by a tenant key that is not in the keyring"
             raise UsageError(f"{why}: nothing was retired", code="no_tenant_key")
-        place.keep(keyring.without(before))
+        place.retire(before)
     return Turned(keyring.newest, wrapped, lost, before if retire else ())
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
-from refold.errors import NotFound, UsageError
+from refold.errors import NotFound, Unavailable, UsageError
 from refold.ports import Begin, TableKeeper, TableTransaction
 from refold.privacy.envelope import ERASED, WITHHELD, DataKey
 from refold.privacy.keyring import KEY_BYTES, Keyring, Wrapped
@@ -237,8 +237,13 @@ class SubjectKeys:
         if found:
             return _row(found[0])
         key, secret = secrets.token_hex(16), secrets.token_bytes(KEY_BYTES)
+        index = None
         if self.keyring is not None:
             tenant_key, wrapped = self.keyring.wrap(secret, about_row(key, subject))
+            rows = self._keeper.query(_LIVING, (_INDEX,)) if has_keys(self._keeper) else ()
+            index = _row(rows[0]) if rows else None
+            if index is not None and index.tenant_key != tenant_key:
+                self.secret(index)  # Refused where the key was turned to one that is not here.
         elif subject == _INDEX:
             tenant_key, wrapped = "", secret  # With nothing encrypted it has nothing to guard.
         else:
@@ -249,6 +254,9 @@ class SubjectKeys:
         def within(begin: Begin) -> Sequence[Any]:
             transaction = begin()
             make_table(transaction, sql=sql)
+            shared = " FOR SHARE" * (sql == "postgresql")  # Who turns the key waits, or was first.
+            if index and _row(transaction.execute(_LIVING + shared, (_INDEX,))[0]) != index:
+                raise Unavailable("the tenant key was turned meanwhile: try again")
             transaction.execute(_ADD, row)
             return transaction.execute(_LIVING, (subject,))[0]
 

@@ -72,12 +72,12 @@ class VaultTransit:
         return self
 
     def without(self, retired: Sequence[str]) -> VaultTransit:
-        """The same without the versions before the newest: the service destroys them."""
-        newest = int(self.newest.rpartition(":v")[2])
+        """The same without some versions, and those before: the service destroys them."""
         if retired:
-            least = {"min_decryption_version": newest, "min_encryption_version": newest}
+            first = max(int(one.rpartition(":v")[2]) for one in retired) + 1
+            least = {"min_decryption_version": first, "min_encryption_version": first}
             self._asked("POST", f"keys/{self._path}/config", least)
-            self._asked("POST", f"keys/{self._path}/trim", {"min_available_version": newest})
+            self._asked("POST", f"keys/{self._path}/trim", {"min_available_version": first})
         return self
 
     @property
