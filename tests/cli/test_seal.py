@@ -1,17 +1,20 @@
 """`refold seal`, `checkpoint`, `prove`, `verify`, `export sealed`, and what others say of seals."""
 
 import json
+import re
 import signal
 import stat
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import apsw
 import pytest
 
 import refold
+from refold.audit.tables import tables_of
 from tests.cli.running import Refold
 
 
@@ -252,3 +255,41 @@ def test_an_authority_that_does_not_answer_is_told(run: Refold, filled: Path) ->
     assert done.code not in (0, 1, 2)
     assert "http://127.0.0.1:1/ does not answer" in done.err
     assert run("checkpoint").out.startswith("example.com/agents\n30\n")
+
+
+KEY = {"REFOLD_SEAL_KEY": "refold.key"}
+WRITING = {
+    "append": ("append", "call-0", "--type", "x", "--data", "@", "--untyped"),
+    "label": ("label", "call-0", "outcome=@", "--rater", "ann"),
+    "hold": ("hold", "place", "ann@", "--reason", "a claim"),
+    "redact": ("redact", "call-@@0", "--field", "n", "--reason", "asked"),
+    "import": ("import", "any", "chat-@.jsonl", "--format", "openai-chat"),
+}
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_what_a_command_appends_is_sealed_by_the_key_of_the_environment_alone(
+    run: Refold, filled: Path, name: str
+) -> None:
+    """`[seal]` of a file of settings is of `refold seal`: what opens a store reads no key there."""
+    for at in "01":
+        turns = [{"role": "user", "content": at}, {"role": "assistant", "content": "hi"}]
+        Path(f"chat-{at}.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    Path("named.toml").write_text('[seal]\nkey = "refold.key"\n')
+    assert run("seal", "--origin", "example.com/agents").code == 0
+    assert run("seal", "--config", "named.toml").code == 0
+    for number, env in enumerate(({"REFOLD_CONFIG": "named.toml"}, KEY)):
+        done = run(*(one.replace("@", str(number), 1) for one in WRITING[name]), **env)
+        assert done.code == 0, done.err
+        with refold.open(filled, mode="read") as store:
+            size = tables_of(store).log().size
+            assert (size == store.log_head()) is (env is KEY), done.out + done.err
+            assert store.log_head() > 30
+
+
+def test_only_the_commands_that_seal_by_hand_open_a_store_plainly() -> None:
+    """Every other that opens one leaves the key to the environment, so it seals what it appends."""
+    plain, folder = [], Path(str(files("refold.cli")))
+    for file in folder.rglob("*.py"):
+        plain += [file.name] * len(re.findall(r"\bseal=", file.read_text("utf-8")))
+    assert plain == ["seal.py", "seal.py"]
