@@ -90,6 +90,24 @@ def test_the_same_conversations_are_asked_with_each_prompt_and_answers_are_kept(
 
 
 @pytest.mark.usefixtures("desk")
+def test_a_bound_in_dollars_is_kept_by_the_prices_that_are_given(run: Refold) -> None:
+    """Where nobody says what a model costs, the option that the error names is there."""
+
+    def answer(_: dict[str, Any]) -> tuple[int, bytes]:
+        choice = {"index": 0, "message": {"role": "assistant", "content": "A refund."}}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5}
+        said = {"id": "x", "model": "m-1", "choices": [choice], "usage": usage}
+        return 200, json.dumps(said).encode()
+
+    with serving(answer) as service:
+        asking = ("--prompt", "Be kind.", "--workers", "1", "--base-url", service.url)
+        command = ("bisect", "call-0", "call-1", *asking, *REFUND, "--max-cost", "1")
+        assert "--price NAME=IN,OUT" in run(*command).err
+        (found,) = run(*command, "--price", "m-1=1,2", "--json").lines
+    assert found["first"] == "prompt 1"
+
+
+@pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize(
     ("given", "said"),
     [

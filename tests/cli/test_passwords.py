@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import httpx2
 import pytest
 
 import refold
@@ -120,3 +124,18 @@ def test_no_command_shows_the_password_of_a_store_in_use(
         for words in ([], ["--json"]):
             done = run(*called(path, word), "--db", server, *words)
             assert not any(secret in done.out + done.err for secret in secrets), done
+
+
+def test_no_page_shows_the_password_of_a_store_in_use(server: str) -> None:
+    """Nor do the commands on it that name the store, to copy."""
+    command = [sys.executable, "-m", "refold", "ui", "--db", server, "--port", "0"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout is not None
+        shown = httpx2.get(f"{running.stdout.readline().strip()}marked?mark=call-1", timeout=60)
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=60)
+    assert "<bdi>--db</bdi>" in shown.text
+    assert postgres.PASSWORD not in shown.text
+    assert server.split(":")[2].partition("@")[0] not in shown.text

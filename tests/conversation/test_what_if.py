@@ -109,6 +109,14 @@ def test_an_answer_did_not_know_of_what_is_put_in_before_it() -> None:
     assert found.removed == []
 
 
+def test_what_is_put_in_later_was_not_known_before() -> None:
+    """A value that the agent hears again after its call does not tell what the call was made of."""
+    again = [UserUtterance("I am ada_77.")]
+    why = "its argument /user is known from call-1@3 (tool.result) alone"
+    assert ground(asked(without=["3"], adding={"8": again}))[6] == why
+    assert ground(asked(without=["3"], adding={"5": again}))[6] != why
+
+
 def test_all_three_at_once_and_what_is_not_there() -> None:
     """Ids are those of the conversation as it was, in whatever order the changes are named."""
     found = asked(

@@ -47,6 +47,11 @@ def test_the_slider_goes_back_in_time(client: httpx2.Client, tab: Browser) -> No
     tab.until("!document.body.innerText.includes('At gate 4.')")
     assert "booked" not in tab.value("document.querySelector('aside').innerText")
     assert "Where is booking B1?" in tab.value("document.body.innerText")
+    # What was left is kept nowhere in the browser: it is asked for again.
+    kept = "JSON.stringify([{...sessionStorage}, {...localStorage}])"
+    assert "booking" not in tab.value(kept)
+    tab.value("history.back()")
+    tab.until("location.search === '' && document.body?.innerText.includes('At gate 4.')")
 
 
 def test_keys_lead_through_the_list(client: httpx2.Client, tab: Browser) -> None:

@@ -10,7 +10,12 @@ import pytest
 
 import refold
 from refold.cli.streams import streams_command
-from refold.conversation.events import AgentUtterance, StatePatched, UserUtterance
+from refold.conversation.events import (
+    AgentUtterance,
+    ModelResponse,
+    StatePatched,
+    UserUtterance,
+)
 from refold.conversation.voice import PlaybackInterrupted
 from refold.replay.datasets import Dataset
 from refold.ui.conversation import EVENTS_A_PAGE, shown
@@ -110,6 +115,15 @@ def test_a_conversation_is_shown_as_it_was(client: httpx2.Client) -> None:
     assert "Where is booking B1?" in then.text
     assert "call-2~other" in now.text
     assert "call-2@3" not in {e.text for e in now.all("a")}
+
+
+def test_tokens_that_nobody_counted_are_not_none() -> None:
+    """An answer without its usage says nothing of tokens."""
+    with refold.open("memory:") as made:
+        made.append("call-1", [ModelResponse(message_id="m", model="m-1")])
+        with served(made) as reader:
+            (facts,) = page(reader, "/conversations/call-1").all("dl", "facts")
+    assert "Tokensnot known" in "".join(facts.text.split("\n"))
 
 
 def test_the_shares_of_time_add_up(store: refold.Store) -> None:

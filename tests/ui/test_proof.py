@@ -158,7 +158,8 @@ def tab() -> Iterator[Browser]:
 def verdict(tab: Browser) -> tuple[str, str]:
     """What the browser found, when it is done."""
     tab.until(
-        "['verified', 'refused'].includes(document.getElementById('verdict').dataset.verdict)"
+        "['verified', 'refused', 'unsigned']"
+        ".includes(document.getElementById('verdict').dataset.verdict)"
     )
     return (
         tab.value("document.getElementById('verdict').dataset.verdict"),
@@ -263,3 +264,23 @@ def test_the_browser_refuses_every_change(
     assert entered(tab, "key", str(mine.verifying))[0] == "verified"
     assert "does not hold" in entered(tab, "proof", json.dumps(proof | {"checkpoint": resigned}))[1]
     assert tables_of(store).log().keys.split() == [str(mine.verifying)]
+
+
+def test_what_a_browser_cannot_check_is_not_called_verified(
+    client: httpx2.Client, tab: Browser
+) -> None:
+    """Where it knows no Ed25519, nobody has vouched for the root that all leads to."""
+    tab.go(str(client.base_url.join("/proof?event=call-2@4")))
+    assert verdict(tab)[0] == "verified"
+    key = str(key_of().verifying)
+    for error, state, words in (
+        ("NotSupportedError", "unsigned", "Not verified: this browser knows no Ed25519"),
+        ("DataError", "refused", "the key is none of Ed25519"),
+    ):
+        tab.value(
+            "void (crypto.subtle.importKey = () =>"
+            f" Promise.reject(new DOMException('', '{error}')))"
+        )
+        found = entered(tab, "key", key)
+        assert found[0] == state
+        assert words in found[1]

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import refold
 from refold.cli.main import main
+from refold.errors import Unavailable
 from refold.replay import Action, ChatEndpoint, ChatRequest, ModelFailure, Variant, replay
 from refold.replay.answer import Verdict
 from refold.replay.metrics import METRICS
@@ -162,6 +163,34 @@ def test_a_page_that_is_being_made_becomes_the_page(
     tab.until("document.querySelector('h1').innerText.startsWith('Behind a figure')")
     assert tab.value("document.querySelectorAll('h1').length") == 1
     assert tab.value("document.querySelectorAll('[hx-trigger]').length") == 0
+
+
+def test_what_kept_a_verdict_from_being_made_is_said_once_and_then_tried_again(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large replay too, whose page asks until there is an answer."""
+
+    begun, again = threading.Event(), threading.Event()
+    waited = iter((begun, again))
+
+    def failing(*_: Any) -> Any:
+        next(waited).wait(60)
+        raise Unavailable("the disk is away")
+
+    monkeypatch.setattr(verdict, "SMALL_MAX", 0)
+    with served(store) as reader, monkeypatch.context() as broken:
+        broken.setattr(verdict, "compared_as_planned", failing)
+        address = f"/replays/{BRIEF.id}"
+        assert "It is being compared" in reader.get(address).text
+        begun.set()
+        asked = (reader.get(address) for _ in range(1_000))
+        told = next((one for one in asked if one.status_code != 200), None)
+        again.set()
+        assert told is not None
+        assert "the disk is away" in told.text
+        broken.undo()
+        monkeypatch.setattr(verdict, "SMALL_MAX", 0)
+        assert "Do not ship it yet" in awaited(reader, address)
 
 
 def lengths(found: Page) -> Iterator[int]:

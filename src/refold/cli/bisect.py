@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from refold.replay.bisection import Bisected, Shared
     from refold.replay.checks.seen import NamedCheck
 
-_ASKING: Final = ("base_url", "model", "samples", "workers", "max_cost", "api")
+_ASKING: Final = (
+    *("base_url", "model", "samples", "workers", "max_cost", "api"),
+    *("prices", "price_list"),
+)
 
 
 class Suspect(NamedTuple):
@@ -52,17 +55,12 @@ class Suspect(NamedTuple):
     help="Ask with these prompts, in this order: the conversations are replayed.",
 )
 @option("--model", type=read_by(endpoint.model_name), metavar="openai:NAME", help="Model to ask.")
-@option(
-    "--base-url",
-    envvar=["REFOLD_BASE_URL", "OPENAI_BASE_URL"],
-    default=endpoint.OPENAI_URL,
-    metavar="URL",
-    help="Where the model is served.",
-)
+@endpoint.base_url_option
 @endpoint.api_option("--api")
 @int_option("--samples", 1, 100, default=1, help="Independent runs with each prompt.")
 @int_option("--workers", 1, 256, default=4, help="Requests at a time.")
 @option("--max-cost", type=read_by(endpoint.amount), metavar="USD", help="With each: no more.")
+@endpoint.price_options
 @choosing(model="--recorded-model")
 @reading_options
 def bisect_command(
@@ -196,7 +194,7 @@ def _over_asked(
     from refold.replay.bisection import shared_asked
     from refold.replay.plan import answered_by
 
-    candidate = endpoint.endpoint(base_url, api=api)
+    candidate, how = endpoint.endpoint(base_url, api=api), endpoint.prices_of(how)
     places = [Suspect(f"prompt {n}", [*streams], text) for n, text in enumerate(prompts, 1)]
     with opened(url, mode="write", destination=candidate.url) as store:
 

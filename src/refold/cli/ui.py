@@ -15,6 +15,7 @@ from refold.cli.listening import listening
 from refold.cli.options import command, int_option, named_store, no_effect, opened, option
 from refold.cli.removing import classes
 from refold.cli.static_pages import no_selection, selected_for, static_options, write_pages
+from refold.cli.text import address as address_of
 from refold.errors import UsageError
 from refold.extras import needs
 
@@ -93,7 +94,7 @@ def _serve(
     with ExitStack() as held:
         store, rows = _to_write(url, held) if write else _opened(url, held)
         served = app(store, rows=rows, writing=_writing(**options) if write else None)
-        served.state.db = url if named_store() else ""
+        served.state.db = address_of(url) if named_store() else ""
         address = f"http://127.0.0.1:{at.getsockname()[1]}/"
         output.show({"address": address}, [address])
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.

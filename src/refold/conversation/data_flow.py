@@ -6,7 +6,7 @@ that the agent had been told. A value that stands nowhere was made up, or is too
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -20,13 +20,11 @@ CHARS_MIN: Final = 3
 
 
 class KnownFrom:
-    """What an agent has been told so far, by whom; ``added`` is put in beside what was recorded."""
+    """What an agent has been told so far, by whom."""
 
-    def __init__(self, added: Iterable[Recorded] = ()) -> None:
+    def __init__(self) -> None:
         self._gone: list[tuple[Recorded, str]] = []
         self._left: list[str] = []
-        for recorded in added:
-            self.hear(recorded, is_gone=False)
 
     def hear(self, recorded: Recorded, *, is_gone: bool) -> None:
         """Go on by an event, which may be one that is gone."""

@@ -83,8 +83,10 @@ def _groundless(
     gone = {recorded.id: recorded.type for recorded in removed}
     put_in = {recorded.id: recorded.type for recorded in added}
     calls, answered, heard = _calls(before), _answered(before), _answered(after)
-    told = KnownFrom(added)
+    told, ahead = KnownFrom(), _put_in_ahead(after, put_in)
     for recorded in before:
+        for one in ahead.get(recorded.id, ()):
+            told.hear(one, is_gone=False)
         reason, causes = None, [*_named_by(recorded, calls)]
         rests_on = causes or answered.get(recorded.id, [])
         if basis := next((one for one in rests_on if one in gone), None):
@@ -97,6 +99,20 @@ def _groundless(
             yield Groundless(recorded, reason)
             gone[recorded.id] = recorded.type
         told.hear(recorded, is_gone=recorded.id in gone)
+
+
+def _put_in_ahead(
+    after: Sequence[Recorded], put_in: Mapping[str, str]
+) -> dict[str, list[Recorded]]:
+    """What was put in right before each event that stays, by its id."""
+    found: dict[str, list[Recorded]] = {}
+    new: list[Recorded] = []
+    for recorded in after:
+        if recorded.id in put_in:
+            new.append(recorded)
+        else:
+            found[recorded.id], new = new, []
+    return found
 
 
 def _answered(events: Sequence[Recorded]) -> dict[str, list[str]]:

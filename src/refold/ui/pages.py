@@ -124,7 +124,6 @@ def _environment() -> Environment:
     )
     filters = (bounded, counted, money, moment, number, operation, place, pretty, queried, seconds)
     made.filters |= {one.__name__: one for one in filters}
-    limits = {"late_us_min": LATE_US_MIN}
     made.filters |= {"apart": wording.apart, "percent": wording.percent, "dollars": wording.money}
     limits = {"text_chars_max": TEXT_CHARS_MAX, "late_us_min": LATE_US_MIN}
     made.globals |= {"queried": queried, "queried_all": queried_all, "screens": SCREENS, **limits}

@@ -78,6 +78,14 @@ class ReplaysSeen:
                 self._made.popitem(last=False)
             return known[1]
 
+    def failed(self, name: Hashable, of: Hashable) -> Future[Any] | None:
+        """What failed since it was asked for, to be told once; after that it is tried again."""
+        with self._lock:
+            known = self._made.get(name)
+            if known is None or known[0] != of or not known[1].done() or not known[1].exception():
+                return None
+            return self._made.pop(name)[1]
+
 
 def _into(future: Future[T], make: Callable[[], T]) -> None:
     try:

@@ -99,7 +99,8 @@ def _judged(
         found = seen.made(key, of, lambda: compared_as_planned(store, replay, plan, control))
         return judge(store, found.result(), kept, visit.root)
 
-    return seen.made((key, kept, visit.root), of, make)
+    name = (key, kept, visit.root)
+    return seen.failed(name, of) or seen.made(name, of, make)
 
 
 def _listed(visit: Visit, judged: JudgedReplay, behind: str) -> dict[str, Any]:

@@ -133,10 +133,6 @@ def _tools(calls: Sequence[Call], *, is_known: bool) -> FactTold:
     return FactTold(", ".join(said) or "none", Action(calls=tuple(calls)) if is_known else None)
 
 
-def _state(value: Any) -> FactTold:
-    return FactTold(value_text(value, STATE_CHARS_MAX), value)
-
-
 def _tokens(usages: Sequence[Usage], *, is_whole: bool) -> FactTold:
     total = total_usage(usages)
     if total is None:

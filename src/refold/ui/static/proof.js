@@ -65,6 +65,8 @@
     return disclosed(3, first.commitments[3], told);
   }
 
+  const UNSIGNED = "this browser knows no Ed25519, so who signed it was not checked: refold verify --key does";
+
   async function signature(note, key) {
     const [name, id, encoded] = key.trim().split(/\+(.{8})\+/), own = bytesOf(encoded ?? refuse("the key is name+id+base64"));
     if (own[0] !== 1 || hex((await sha256(utf8(`${name}\n`), own)).slice(0, 4)) !== id) refuse("the key is damaged, or of another kind");
@@ -73,7 +75,7 @@
       .map((one) => bytesOf(one[2])).find((one) => hex(one.slice(0, 4)) === id) ?? refuse(`the head is not signed by ${name} (${id})`);
     let imported;
     try { imported = await crypto.subtle.importKey("raw", own.slice(1), "Ed25519", false, ["verify"]); }
-    catch { return `this browser knows no Ed25519, so the signature was not checked: refold verify --key`; }
+    catch (error) { return error.name === "NotSupportedError" ? UNSIGNED : refuse("the key is none of Ed25519"); }
     const text = utf8(note.slice(0, note.indexOf("\n\n") + 1));
     if (!await crypto.subtle.verify("Ed25519", imported, signed.slice(4), text)) refuse(`the signature of ${name} does not hold`);
     const others = lines.length - 1;
@@ -87,7 +89,8 @@
     if (Object.keys(proof).sort().join() !== MEMBERS) refuse(`it should have ${MEMBERS}, and no other members`);
     const [origin, told, root64] = proof.checkpoint.split("\n"), size = Number(told), root = bytesOf(root64);
     if (origin !== proof.origin || !/^[1-9]\d{0,15}$/.test(told)) refuse("its checkpoint is of another log, or none");
-    say(await signature(proof.checkpoint, key));
+    const signed = await signature(proof.checkpoint, key);
+    say(signed);
     if (!same(await rootOf(proof, size), root)) refuse("the way from the event does not lead to the root that was signed");
     say(`it is event ${proof.index + 1} of ${size} under the root ${hex(root)}`);
 
@@ -113,6 +116,7 @@
     for (const one of new Set([...Object.keys(words), ...Object.keys(proof.recorded)]))
       if (words[one] !== proof.recorded[one]) refuse(`it says ${one} ${proof.recorded[one]}, and what was sealed ${words[one]}`);
     say(`it is ${words.id ?? "of a stream that is not named"}, ${words.type}, recorded ${words.recorded_at}`);
+    return signed !== UNSIGNED;
   }
 
   let runs = 0;
@@ -125,10 +129,11 @@
     tell("running", "Checking.");
     try {
       if (!globalThis.crypto?.subtle) refuse("this browser checks nothing here: open the page by localhost or https");
-      await check(JSON.parse(document.getElementById("proof").value), document.getElementById("key").value, (text) => {
+      const isSigned = await check(JSON.parse(document.getElementById("proof").value), document.getElementById("key").value, (text) => {
         if (own === runs) steps.append(Object.assign(document.createElement("li"), { textContent: text }));
       });
-      tell("verified", "Verified: all of this holds.");
+      if (isSigned) tell("verified", "Verified: all of this holds.");
+      else tell("unsigned", `Not verified: ${UNSIGNED}.`);
     } catch (error) {
       tell("refused", `Refused: ${error.message}.`);
     }
