@@ -75,6 +75,16 @@ def problem(answer: httpx.Response) -> str:
     )
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_no_page_elsewhere_opens_a_form(client: TestClient, form: str) -> None:
+    """Filled in by others it would need but a click, and what would go is tried before that."""
+    asked = {"stream": "call-1", "event": "call-1@0", "field": "/text", "match": "(a|a)+$"}
+    for site, code in (("cross-site", 400), ("same-site", 400), ("same-origin", 200)):
+        answer = client.get(f"/write/{form}", params=asked, headers={"sec-fetch-site": site})
+        assert answer.status_code == code
+        assert ("from these pages themselves" in problem(answer)) is (code == 400)
+
+
 def test_a_word_is_an_event_of_who_says_it(store: refold.Store, client: TestClient) -> None:
     """Label, score, tag and note at once, of the whole conversation; its page is shown then."""
     answer = send(client, "label", stream="call-1", name="outcome", value="lost", tag="odd")

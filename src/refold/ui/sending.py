@@ -27,8 +27,11 @@ _STATUS: Final = {NotFound: 404, Conflict: 409, Overloaded: 503, Unavailable: 50
 def form_page(visit: Visit) -> str:
     """The page of a form, filled in as the address says; a field given twice has a line each.
 
-    What is marked on the list of conversations comes as ``mark``.
+    What is marked on the list of conversations comes as ``mark``. No page elsewhere leads here:
+    it would fill in what is then sent with a click, or have an expression tried that takes hours.
     """
+    if visit.request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise UsageError("a form is opened from these pages themselves: go to what it is about")
     given = visit.request.query_params
     fields = {name: "\n".join(given.getlist(name)) for name in given}
     fields["stream"] = fields.get("stream") or fields.get("mark", "")
