@@ -100,6 +100,18 @@ def test_with_a_token_it_is_asked_for_one(run: Refold) -> None:
         assert httpx2.post(address + PLACE, json=BODY, headers=headers).status_code == 201
 
 
+def test_the_first_token_counts_where_a_server_runs_already(run: Refold) -> None:
+    """Whoever makes it need not start anew; nor does it open again where the file is gone."""
+    with serving("--db", "calls.db") as address:
+        assert httpx2.post(address + PLACE, json=BODY).status_code == 201
+        token = run("tokens", "create", "t", "--db", "calls.db").out.strip()
+        headers = {"authorization": f"Bearer {token}"}
+        assert httpx2.post(address + PLACE, json=BODY).status_code == 401
+        assert httpx2.post(address + PLACE, json=BODY, headers=headers).status_code == 201
+        Path("calls.db.tokens").unlink()
+        assert httpx2.post(address + PLACE, json=BODY).status_code == 401
+
+
 def test_a_token_of_a_tenant_reaches_its_log_alone(run: Refold) -> None:
     """In one database: neither sees, nor writes, what the other has."""
     url = postgres.schema_of_its_own()

@@ -89,6 +89,8 @@ def test_a_packed_body_is_unpacked_within_bounds(monkeypatch: pytest.MonkeyPatch
     assert unpacked(b"x", "identity") == unpacked(gzip.compress(b"x"), "gzip") == b"x"
     assert unpacked(gzip.compress(b"x") + gzip.compress(b"y"), "GZIP") == b"xy"
     assert unpacked(gzip.compress(b"x" * 1_000), "gzip") == b"x" * 1_000
+    with pytest.raises(UsageError, match="pieces"):
+        unpacked(gzip.compress(b"") * 101, "gzip")
     with pytest.raises(UsageError) as caught:
         unpacked(gzip.compress(bytes(100_000_000), 1), "gzip")
     assert caught.value.code == "too_large"

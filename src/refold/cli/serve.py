@@ -55,11 +55,12 @@ def serve_command(
         raise UsageError(needs("a store is served by uvicorn", "server")) from error
     from refold.server import app
     from refold.server.running import connections_for, server
-    from refold.server.tokens import Tokens, place_beside
+    from refold.server.tokens import Tokens, TokensToCome, place_beside
 
     place = Path(tokens or place_beside(url))
-    known = Tokens(place) if tokens or place.exists() else None
-    if known is not None:
+    is_asked = bool(tokens) or place.exists()
+    known = Tokens(place) if is_asked else TokensToCome(place)
+    if is_asked:
         known.all()
     elif names or host not in LOOPBACK:
         why = f"others than this machine would come in at {', '.join([host, *names])}"
@@ -73,7 +74,7 @@ def serve_command(
             output.note(less)
         named = f"[{host}]" if ":" in host else host
         address = f"http://{named}:{at.getsockname()[1]}/"
-        output.show({"address": address, "tokens": known is not None}, [address])
+        output.show({"address": address, "tokens": is_asked}, [address])
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
         server(given, connections_max=places).run(sockets=[at])
 

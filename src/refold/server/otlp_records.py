@@ -18,6 +18,8 @@ from refold.errors import UsageError
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 """The largest body when it is unpacked."""
+PIECES_MAX: Final = 100
+"""An exporter packs a body in one piece; for each one more the rest is copied."""
 _ODD: Final = (
     ParseError, DecodeError, ValueError, TypeError, AttributeError, RecursionError,
 )  # fmt: skip
@@ -34,7 +36,10 @@ def unpacked(body: bytes, encoding: str) -> bytes:
     if encoding.lower() != "gzip":
         raise UsageError(f"the content encoding {encoding!r:.99} is not gzip", code="media_type")
     made = bytearray()
+    pieces = 0
     while body:
+        if (pieces := pieces + 1) > PIECES_MAX:
+            raise UsageError(f"the body is gzip in over {PIECES_MAX} pieces: send one")
         unzip = zlib.decompressobj(wbits=31)
         try:
             made += unzip.decompress(body, BODY_BYTES_MAX + 1 - len(made))

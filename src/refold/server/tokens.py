@@ -23,7 +23,7 @@ import msgspec
 
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.privacy.locked import read_private, replace_private
-from refold.server.access import Grant, Scope
+from refold.server.access import EVERYTHING, Grant, Scope
 from refold.times import rfc3339
 
 SCOPES: Final[tuple[Scope, ...]] = ("append", "read")
@@ -133,6 +133,19 @@ class Tokens:
             tokens = list(change(_read(self.path)).values())
             lines = [msgspec.json.encode(one).decode() for one in tokens]
             replace_private(self.path, "\n".join(lines), what="list of tokens")
+
+
+class TokensToCome(Tokens):
+    """The tokens of a file that need not be there yet: until it is, all may do everything.
+
+    From then on nobody comes in without a token, also where it is gone again.
+    """
+
+    def grant(self, authorization: str) -> Grant:
+        """See :meth:`Tokens.grant`."""
+        if self._seen is None and not self.path.exists():
+            return EVERYTHING
+        return super().grant(authorization)
 
 
 def place_beside(url: str) -> str:
