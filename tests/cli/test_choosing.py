@@ -118,6 +118,8 @@ def test_every_command_that_chooses_has_the_options(run: Refold) -> None:
         "refold replay",
         "refold compare",
         "refold gate",
+        "refold bisect",
+        "refold ui",
         "refold export openai-chat",
         "refold export vcon",
         "refold datasets make",

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -71,6 +71,14 @@ class Place(NamedTuple):
                 admin.execute("SET default_transaction_read_only = off")
                 admin.execute(f"ALTER SYSTEM RESET {name}".encode())
                 admin.execute("SELECT pg_reload_conf()")
+
+    def is_sent_away(self) -> None:
+        """Wait until the server has ended the operator's own session."""
+        until = time.monotonic() + HANGS_S
+        with suppress(psycopg.OperationalError):
+            while time.monotonic() < until:
+                self.said("SELECT 1")
+        assert self.admin.closed
 
     def is_soon(self, condition: str) -> None:
         """Wait until a condition on what the server's sessions do holds."""
@@ -309,6 +317,7 @@ def test_one_process_of_the_server_that_dies_ends_all_sessions(place: Place) -> 
         store.append("call-1", [A])
         ((pid,),) = place.said(which)
         postgres.signalled([pid], signal.SIGKILL)
+        place.is_sent_away()
         assert store.append("call-1", [A], expected=0).version == 1
         assert store.log_head() == 2
         assert [check for check in store.check() if not check.good] == []

@@ -96,7 +96,7 @@ Example:
         "log": ("log", "Print the whole log in order."),
         "what-if": (
             "what_if",
-            "Leave events out of a stream, or put others in; show what changes.",
+            "Show what changes without some events of a stream, or with others.",
         ),
         "bisect": ("bisect", "Find the event, prompt or version that first made something so."),
         "diff": ("diff", "Show how one stream differs from another."),

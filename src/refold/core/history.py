@@ -92,6 +92,8 @@ class History:
 
     def without(self, *event_ids: str) -> Self:
         """The history in which these events never happened."""
+        for event_id in event_ids:
+            parse_event_id(event_id)
         places = {recorded.id: index for index, recorded in enumerate(self.events)}
         dropped = {places[one] if one in places else self._index(one) for one in event_ids}
         events = tuple(e for index, e in enumerate(self.events) if index not in dropped)
