@@ -1,7 +1,6 @@
 """A forked process opens the same log for itself: nothing that anybody was told of is lost."""
 
 import asyncio
-import gc
 import os
 import random
 import threading
@@ -249,7 +248,6 @@ def test_a_child_of_a_busy_parent_is_told_so(
 ) -> None:
     """A thread that stays in a transaction keeps the child from opening, and loses nothing."""
     monkeypatch.setattr(rest, "REST_MAX_S", 0.1)
-    gc.collect()  # What other tests left: of that a child is not to be rid.
     path = tmp_path / "log.db"
     with refold.open(path) as store:
         filled(store)

@@ -15,11 +15,12 @@ OTHERS = {
     "tests/kept/store-0.1.0.sqlite": "a store that an old version wrote, to be read for ever",
     "tests/kept/store-0.1.0.json": "what stands in it",
     "uv.lock": "written by uv",
+    "clients/typescript/package-lock.json": "written by npm",
     "tests/audit/go/go.sum": "written by go",
 }
 KINDS = {
     *(".py", ".md", ".sql", ".html", ".css", ".js", ".ts", ".svg", ".txt", ".json", ".toml"),
-    *(".yml", ".sh", ".go", ".mod", ".xml", ".typed"),
+    *(".yml", ".sh", ".go", ".mod", ".mjs", ".xml", ".typed"),
 }
 NAMES = {"Makefile", "LICENSE", ".gitignore", "run"}
 SIZE_MAX = 120_000

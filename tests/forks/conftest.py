@@ -1,0 +1,16 @@
+"""Before a process is forked: what tests of other files left is gone."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def rid_of_what_others_left() -> None:
+    """A store that nobody holds any more may have been left in the midst of a transaction.
+
+    Of that a child cannot be rid, and says so of its own log.
+    """
+    gc.collect()
