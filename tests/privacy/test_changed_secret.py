@@ -12,7 +12,7 @@ from refold.audit import verify
 from refold.conversation import UserUtterance
 from refold.privacy import CONVERSATION, Privacy
 from refold.privacy.access import ACCESS_STREAM
-from refold.privacy.envelope import replaced
+from refold.privacy.envelope import OPENING, replaced
 from refold.privacy.stored import stored_backend
 from tests.audit.attacks import Db, body_set
 from tests.audit.sealed import sealed_by
@@ -34,15 +34,36 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> Db:
     return Db(url, is_file, tmp_path)
 
 
-def change_secret(db: Db, position: int) -> None:
-    """Put a secret of zeros in the place of another, as who may write to the tables can."""
+def change_secret(db: Db, position: int, *, last_only: bool = False) -> None:
+    """Put secrets of zeros in the place of others, as who may write to the tables can."""
     with refold.open(db.url) as store:
         how = {"after": position - 1, "categories": None, "types": None, "rows_max": 1}
         (row,) = stored_backend(store).log(**how)  # type: ignore[arg-type]
     body = row.body.encode() if isinstance(row.body, str) else row.body
-    zeros = replaced(body, lambda one: one._replace(secret=b"A" * len(one.secret)).json)
+    start = body.rfind(OPENING) if last_only else 0
+    zeros = body[:start] + replaced(
+        body[start:], lambda one: one._replace(secret=b"A" * len(one.secret)).json
+    )
     new = body_set(db, f"'{zeros.decode()}'")
     db.run(f"UPDATE log SET body = {new} WHERE position = {position}")
+
+
+@pytest.mark.parametrize("privacy", [None, Privacy(fields=CONVERSATION)])
+def test_a_changed_secret_is_told_where_nothing_is_encrypted(
+    tmp_path: Path, privacy: Privacy | None
+) -> None:
+    """No keyring is needed to look; of an append of two, the event is named that was changed."""
+    db = Db(str(tmp_path / "log.db"), True, tmp_path)
+    with refold.open(db.url, privacy=Privacy(fields=CONVERSATION)) as store:
+        told = [UserUtterance(text="I am Ada"), UserUtterance(text="I am Ann")]
+        store.append("call-1", told)
+        sealed_by(store).checkpoint()
+    assert found(db, privacy)[0] == []
+    assert "every personal value was opened" in found(db, privacy)[1]
+    change_secret(db, 1, last_only=True)
+    with refold.open(db.url, privacy=privacy) as store:
+        (finding,) = verify(store, deep=True).findings
+    assert (finding.position, "/text of call-1@1" in finding.detail) == (2, True)
 
 
 def found(db: Db, privacy: Privacy | None) -> tuple[Sequence[str], str]:

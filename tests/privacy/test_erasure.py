@@ -150,6 +150,16 @@ def test_what_the_law_keeps_stays_until_its_date(url: str) -> None:
         assert decisions(store).erasures == {}
 
 
+def test_what_is_said_of_a_type_adds_to_what_is_known_of_it(url: str) -> None:
+    """By who erases, and by the store: the text of an utterance goes all the same."""
+    privacy = Privacy(fields={"user.utterance": ["/language"]})
+    with refold.open(url, privacy=privacy) as store:
+        store.append("call-0", [Event("user.utterance", {"text": "Ann", "note": "of Ann"})])
+        assert erase(store, "call-0", wanted=WHY, fields={"user.utterance": ["/note"]}).is_finished
+        (said,) = store.read("call-0")
+        assert said.data == {"text": "[erased]", "note": "[erased]"}
+
+
 def test_a_type_that_nobody_declared_is_told(url: str) -> None:
     """It is not done before somebody said which of its values are personal, or that none is."""
     with refold.open(url) as store:

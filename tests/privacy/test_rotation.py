@@ -217,6 +217,17 @@ def test_settings_say_how_stores_are_opened(
             privacy_of(odd)
 
 
+def test_own_fields_of_a_type_add_to_those_of_a_conversation() -> None:
+    """What is said of a note takes no protection from what was said; an empty list takes all."""
+    said = {"conversation": True, "fields": {"user.utterance": ["/note"], "tool.call": []}}
+    found = privacy_of(said)
+    assert found is not None
+    own = found.fields.of("user.utterance")
+    assert own is not None
+    assert own.are_at(("text",)) and own.are_at(("note",))
+    assert found.fields.of("tool.call") is None
+
+
 class Transit(BaseHTTPRequestHandler):
     """As much of Vault's transit engine as is used: versions of one key, and their least one."""
 

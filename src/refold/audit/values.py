@@ -12,10 +12,14 @@ from refold.audit.reading import pages
 from refold.engine.store import Store
 from refold.errors import Corrupt, RefoldError
 from refold.privacy.envelope import holds_envelopes
+from refold.privacy.opening import keys_in
 from refold.privacy.protected import Protected
 from refold.privacy.stored import has_keys, stored_backend
 
 _PURPOSE: Final = "verification"
+_CLOSED: Final = (
+    "personal values were not opened, which needs the keyring: a changed one is not seen"
+)
 
 
 def check_values(store: Store, findings: Findings, *, until: int) -> list[str]:
@@ -26,18 +30,20 @@ def check_values(store: Store, findings: Findings, *, until: int) -> list[str]:
     log, protected = stored_backend(store), store._backend
     if not until or not has_keys(log):
         return []
-    if not isinstance(protected, Protected) or protected.keys.keyring is None:
-        return [
-            "personal values were not opened, which needs the keyring: a changed one is not seen"
-        ]
-    reading = protected.read_by_program(_PURPOSE)
+    if not isinstance(protected, Protected):
+        return [_CLOSED]
+    reading, is_closed = protected.read_by_program(_PURPOSE), False
     for page in pages(log, after=0, until=until):
         for row in page:
             if holds_envelopes(row.body):
+                is_closed |= bool(keys_in(row)) and protected.keys.keyring is None
                 try:
                     reading.opened([row])
                 except Corrupt as damage:
-                    findings.add("value", damage.message, row.position)
+                    at = damage.facts.get("version", row.version) - row.version
+                    findings.add("value", damage.message, row.position + at)
                 except RefoldError as refused:
                     return [f"personal values were not opened: {refused.message}"]
+    if is_closed:
+        return [_CLOSED]
     return ["every personal value was opened whose key is here, and is the one committed to"]

@@ -9,7 +9,7 @@ from typing import Final
 
 from refold.engine.store import Store
 from refold.privacy.envelope import OPENING, REDACTED, parsed
-from refold.privacy.fields import CONVERSATION, FieldTable
+from refold.privacy.fields import CONVERSATION, FieldTable, with_more
 from refold.privacy.fitting import fitting, is_at
 from refold.privacy.places import Path, TextSpan, spans
 from refold.privacy.removing import ValueChange
@@ -27,7 +27,7 @@ class Declared:
     def __init__(self, store: Store, fields: Mapping[str, Sequence[str]]) -> None:
         privacy = getattr(store._backend, "privacy", None)
         of_store = {} if privacy is None else privacy.fields._table
-        self._said = {**CONVERSATION, **of_store, **fields}
+        self._said = with_more(CONVERSATION, of_store, fields)
         self._table, self._registry = FieldTable(self._said), store.registry
 
     def emptied(

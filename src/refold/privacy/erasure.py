@@ -33,6 +33,7 @@ from refold.privacy.removing import (
     rulings,
     take_up,
 )
+from refold.privacy.rotation import wrapped_by
 from refold.privacy.settling import settle_all
 from refold.privacy.stored import has_keys, stored_backend
 from refold.privacy.subject_keys import SubjectKeys
@@ -189,7 +190,7 @@ def _of(found: Decisions, names: Sequence[str]) -> Iterator[str]:
 def _keys(store: Store) -> SubjectKeys | None:
     """The keys of a store; refused where there are some and they cannot be used."""
     keys = keys_of(store)
-    if has_keys(stored_backend(store)) and (keys is None or keys.keyring is None):
+    if any(wrapped_by(store)) and (keys is None or keys.keyring is None):
         why = "personal values are encrypted here, and whose they are only the keyring tells"
         raise UsageError(f"{why}: give it", code="no_key")
     return keys if keys is not None and keys.keyring is not None else None

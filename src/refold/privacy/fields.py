@@ -78,6 +78,15 @@ class FieldTable:
         return bool(self._table)
 
 
+def with_more(*tables: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Tables as one: of a type that several have, all that they say; nothing after an empty one."""
+    found: dict[str, Sequence[str]] = {}
+    for table in tables:
+        for name, pointers in FieldTable(table)._table.items():
+            found[name] = (*found.get(name, ()), *pointers) if pointers else ()
+    return found
+
+
 def _paths(pointer: str) -> list[Path]:
     """The ways that a pointer means."""
     if pointer == "":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from refold.errors import UsageError, shown
-from refold.privacy.fields import CONVERSATION
+from refold.privacy.fields import CONVERSATION, with_more
 from refold.privacy.keyring import KEYRING_VARIABLE
 from refold.privacy.privacy import Privacy
 from refold.privacy.rotation import KeyringPlace
@@ -43,7 +43,7 @@ def privacy_of(
     if not isinstance(conversation, bool) or not isinstance(own, Mapping):
         why = "says conversation = true or false, and fields as a table of types"
         raise UsageError(f"[privacy] {why}, not {shown(table)}")
-    fields = {**(CONVERSATION if conversation else {}), **own}
+    fields = with_more(CONVERSATION if conversation else {}, own)
     if place is None and not fields:
         return None
     return Privacy(
