@@ -266,6 +266,34 @@ def test_the_browser_refuses_every_change(
     assert tables_of(store).log().keys.split() == [str(mine.verifying)]
 
 
+def test_the_browser_holds_what_remains_to_its_redaction(
+    store: refold.Store, client: httpx2.Client, tab: Browser
+) -> None:
+    """Other bytes, and a redaction that is of another event or not in the log, are refused."""
+    tab.go(str(client.base_url.join("/proof?event=call-3@1")))
+    assert verdict(tab)[0] == "verified"
+    assert "what stands there since a redaction" in tab.value("steps.innerText")
+    proof = json.loads(proof_text(store, "call-3@1"))
+    other = json.loads(proof_text(store, "call-2@4"))
+    changes: list[Callable[[Any], object]] = [
+        lambda p: p["remains"].update(payload=flipped(p["remains"]["payload"])),
+        lambda p: p["remains"].update(salt=flipped(p["remains"]["salt"])),
+        lambda p: p["remains"].update(more="x"),
+        lambda p: p["remains"]["redaction"].update(index=p["index"]),
+        lambda p: p["remains"]["redaction"].update(
+            bytes=flipped(p["remains"]["redaction"]["bytes"])
+        ),
+        lambda p: p["remains"].update(
+            redaction={n: other[n] for n in ("index", "entry", "path")} | other["disclosed"]["0"]
+        ),
+    ]
+    for change in changes:
+        assert entered(tab, "proof", json.dumps(forged(change)(proof)))[0] == "refused"
+    moved = forged(lambda p: p.update(remains=proof["remains"]))(other)
+    assert "says remains of call-2@4" in entered(tab, "proof", json.dumps(moved))[1]
+    assert entered(tab, "proof", json.dumps(proof))[0] == "verified"
+
+
 def test_what_a_browser_cannot_check_is_not_called_verified(
     client: httpx2.Client, tab: Browser
 ) -> None:

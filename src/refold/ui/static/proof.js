@@ -65,6 +65,20 @@
     return disclosed(3, first.commitments[3], told);
   }
 
+  // What stands in a redacted event: the redaction, which is sealed too, has the commitment to it.
+  async function standing(told, id, size, root) {
+    if (Object.keys(told).sort().join() !== "metadata,payload,redaction,salt") refuse("what remains has other members");
+    const payload = bytesOf(told.payload), value = joined(number8(payload.length), payload, bytesOf(told.metadata));
+    const made = await sha256(utf8("refold/commitment/1"), [16], bytesOf(told.salt), number8(value.length), value);
+    const by = entryOf(told.redaction.entry);
+    if (!same(await rootOf(told.redaction, size), root)) refuse("the redaction of what remains is not in the log");
+    const said = JSON.parse(new TextDecoder().decode(await disclosed(0, by.commitments[0], told.redaction)));
+    const text = btoa(String.fromCharCode(...made)).replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
+    if (!/^redaction\.applied(\.v[0-9]+)?$/.test(by.kind) || id === null || said.event !== id || said.remains !== text)
+      refuse(`it is not what the redaction in the log says remains of ${id}`);
+    return new TextDecoder().decode(payload);
+  }
+
   const UNSIGNED = "this browser knows no Ed25519, so who signed it was not checked: refold verify --key does";
 
   async function signature(note, key) {
@@ -86,7 +100,7 @@
 
   async function check(proof, key, say) {
     if (proof.format !== "refold-proof/1") refuse("it is not a proof of refold, format 1");
-    if (Object.keys(proof).sort().join() !== MEMBERS) refuse(`it should have ${MEMBERS}, and no other members`);
+    if (Object.keys(proof).filter((one) => one !== "remains").sort().join() !== MEMBERS) refuse(`it should have ${MEMBERS}, and no other members`);
     const [origin, told, root64] = proof.checkpoint.split("\n"), size = Number(told), root = bytesOf(root64);
     if (origin !== proof.origin || !/^[1-9]\d{0,15}$/.test(told)) refuse("its checkpoint is of another log, or none");
     const signed = await signature(proof.checkpoint, key);
@@ -116,6 +130,7 @@
     for (const one of new Set([...Object.keys(words), ...Object.keys(proof.recorded)]))
       if (words[one] !== proof.recorded[one]) refuse(`it says ${one} ${proof.recorded[one]}, and what was sealed ${words[one]}`);
     say(`it is ${words.id ?? "of a stream that is not named"}, ${words.type}, recorded ${words.recorded_at}`);
+    if ("remains" in proof) say(`what stands there since a redaction, which says so: ${await standing(proof.remains, words.id, size, root)}`);
     return signed !== UNSIGNED;
   }
 
