@@ -48,6 +48,24 @@ def test_a_value_that_was_taken_out_past_refold_is_found(tmp_path: Path) -> None
     ]
 
 
+def test_one_redaction_is_no_word_for_another_value_of_its_event(tmp_path: Path) -> None:
+    """Each is named by its pointer, so the second, cut past refold, is found."""
+    fields = {"said": ["/text", "/more"]}
+    path, privacy = tmp_path / "a.db", Privacy(new_keyring(), fields, actor="officer")
+    with refold.open(path, privacy=privacy) as store:
+        store.append("call-1", [Event("said", {"text": "one of two", "more": "two of two"})])
+        sealed_by(store).checkpoint()
+        redact(store, ["call-1@0"], field="text", wanted=Removal("asked for"))
+        assert unsaid(store) == []
+    with closing(apsw.Connection(str(path))) as database:
+        ((body,),) = database.execute("SELECT body FROM log WHERE position = 1")
+        cut = SECRET.sub(r'\1"', str(body))
+        assert cut != body
+        database.execute("UPDATE log SET body = ? WHERE position = 1", (cut,))
+    with refold.open(path, privacy=privacy) as store:
+        assert [position for position, _ in unsaid(store)] == [1]
+
+
 def test_what_only_looks_like_one_in_a_plain_log_is_no_finding(tmp_path: Path) -> None:
     """Nothing is protected there, whatever a caller says."""
     with refold.open(tmp_path / "a.db") as store:

@@ -30,7 +30,7 @@ from refold.audit.tiles import WIDTH
 from refold.core.event import event_id
 from refold.core.stored import Row, StoredEvent
 from refold.ports import Backend, TableKeeper, TableTransaction
-from refold.privacy.envelope import lacks_secret
+from refold.privacy.envelope import lacks_secret, pointers_without_secret
 from refold.privacy.stored import has_keys
 from refold.projections.postgres_dialect import dialect_of
 
@@ -114,6 +114,7 @@ class RedactedEvents:
         self._log, self._ask = log, ask
         self._kept: dict[int, KeptEntry] | None = None
         self._remains: dict[str, dict[str, str]] = {}
+        self._pointers: dict[str, set[str]] = {}
         self._read = 0
 
     def as_sealed(self, row: Row, event: RemadeEvent) -> RemadeEvent:
@@ -158,8 +159,10 @@ class RedactedEvents:
         body = row.body.encode() if isinstance(row.body, str) else row.body
         if lacks_secret(body) and has_keys(self._log):
             for at, event in enumerate(stored_events(row)):
-                name = event_id(row.stream, row.version + at)
-                if lacks_secret(bytes(event.data)) and not self._said(name):
+                gone = [one.decode() for one in pointers_without_secret(bytes(event.data))]
+                self._said(name := event_id(row.stream, row.version + at))
+                named = self._pointers.get(name, ())
+                if not all(any(_is_of(one, pointer) for pointer in named) for one in gone):
                     yield row.position + at
 
     @property
@@ -179,6 +182,7 @@ class RedactedEvents:
                         said = msgspec.json.decode(one.data)
                         remains = self._remains.setdefault(said["event"], {})
                         remains[said.get("remains", "")] = event_id(row.stream, row.version + at)
+                        self._pointers.setdefault(said["event"], set()).add(said["pointer"])
                 self._read = row.position + row.event_count - 1
         return self._remains.get(event, {})
 
@@ -196,6 +200,11 @@ def commitments_in(entry: bytes) -> dict[int, bytes]:
     at = COMMITMENTS_AT + 2 + int.from_bytes(entry[COMMITMENTS_AT : COMMITMENTS_AT + 2]) + 1
     parts = range(at, len(entry), COMMITMENT_BYTES)
     return {entry[one]: entry[one + 1 : one + COMMITMENT_BYTES] for one in parts}
+
+
+def _is_of(value: str, pointer: str) -> bool:
+    """Whether what was redacted at a pointer is a value, holds it, or stood within it."""
+    return f"{value}/".startswith(f"{pointer}/") or pointer.startswith(f"{value}/")
 
 
 def _same_event(entry: bytes, other: bytes) -> bool:

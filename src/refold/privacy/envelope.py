@@ -19,6 +19,8 @@ from itertools import accumulate, chain, repeat
 from struct import iter_unpack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from refold.privacy.places import Path, spans
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -175,6 +177,18 @@ def replaced(payload: bytes, replace: Callable[[Envelope], bytes]) -> bytes:
 def lacks_secret(payload: bytes) -> bool:
     """Whether a payload, or several, has an envelope of which the value is gone."""
     return OPENING in payload and any(not found[3] for found in _ENVELOPE.finditer(payload))
+
+
+def pointers_without_secret(payload: bytes) -> list[bytes]:
+    """The JSON Pointers, in UTF-8, of the envelopes in a payload of which the value is gone."""
+    if not lacks_secret(payload):
+        return []
+
+    def is_gone(_path: Path, start: int) -> bool:
+        found = _ENVELOPE.match(payload, start)
+        return found is not None and not found[3]
+
+    return [one.pointer for one in spans(payload, is_gone)]
 
 
 def holds_envelopes(text: str | bytes) -> bool:
