@@ -61,7 +61,9 @@ class Guard:
             why = f"these pages are not known as {host!r}: open them by one of their own names\n"
             return PlainTextResponse(why, 421)
         if scope["method"] not in self._methods:
-            return PlainTextResponse("these pages only read\n", 405, {"allow": "GET, HEAD"})
+            allowed = ", ".join(sorted(self._methods))
+            why = f"these pages take {allowed}\n"
+            return PlainTextResponse(why, 405, {"allow": allowed})
         if scope["method"] not in READING and not _is_from_here(headers, host):
             return PlainTextResponse(
                 "only a form of these pages themselves changes anything\n", 403
