@@ -47,6 +47,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     return ByFile(config, log)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def rid_of_what_others_left() -> None:
+    """Stores that tests of other files left broken off are gone before a file begins.
+
+    Such a one is in use until it is collected, and a forked child is told so of its own.
+    """
+    gc.collect()
+
+
 def pytest_runtest_teardown() -> None:
     """Of a long run, how much was done so far."""
     write_figures()

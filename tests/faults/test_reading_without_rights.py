@@ -7,6 +7,7 @@ and showed the log of the day it was opened, for ever.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,8 @@ def watched(path: Path, steps: list[Callable[[], object]]) -> list[Any]:
         return found
 
     found = unprivileged(reader)
+    if not isinstance(found, list):
+        os.kill(owner, signal.SIGKILL)  # It waits for a reader that has ended.
     os.waitpid(owner, 0)
     for descriptor in (*go, *done):
         os.close(descriptor)

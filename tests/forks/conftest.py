@@ -1,4 +1,4 @@
-"""Before a process is forked: what tests of other files left is gone."""
+"""Before a process is forked: what other tests left is gone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def rid_of_what_others_left() -> None:
+def rid_of_what_the_last_test_left() -> None:
     """A store that nobody holds any more may have been left in the midst of a transaction.
 
     Of that a child cannot be rid, and says so of its own log.
