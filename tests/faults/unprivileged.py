@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import traceback
@@ -17,6 +18,7 @@ def unprivileged(call: Callable[[], Any]) -> Any:
 
     What it needs must be imported before: the child may not read where Python lives.
     """
+    gc.collect()  # What tests left broken off would be told to the child as in use.
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # threads: none of them is used there
