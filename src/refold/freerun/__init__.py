@@ -1,0 +1,1 @@
+"""A candidate's own history grows: recorded conversations run on, without touching the world."""
