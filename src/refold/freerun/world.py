@@ -26,7 +26,7 @@ Cause = Literal["absent", "changed", "failed"]
 left; or what was declared for the tool failed."""
 
 
-class ToolAnswer(msgspec.Struct, frozen=True):
+class ToolOutput(msgspec.Struct, frozen=True):
     """What the agent is told a tool gave, as text; ``at`` is the id of the recorded result."""
 
     output: str
@@ -57,7 +57,7 @@ class Unasked(msgspec.Struct, frozen=True):
 class ToolWorld(Protocol):
     """Answers the tool calls of one conversation, in the order in which the agent makes them."""
 
-    def answer(self, call: Call, /) -> ToolAnswer | Missed:
+    def answer(self, call: Call, /) -> ToolOutput | Missed:
         """What a tool gives for a call; raises nothing where there is no answer."""
         ...
 
