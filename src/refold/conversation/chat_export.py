@@ -205,7 +205,7 @@ class MessageWriter:
         """The message of a result, which says what the agent was told; None where there is none."""
         for message in reversed(self.messages):
             if message.get("tool_call_id") == told.call_id:
-                message["content"] = _content(told.result)
+                message["content"] = told_text(told.result)
                 return message
         return None
 
@@ -252,12 +252,13 @@ class MessageWriter:
 
 
 def _result(result: events.ToolResult) -> Message:
-    content = _content(result.result)
+    content = told_text(result.result)
     message: Message = {"role": "tool", "tool_call_id": result.call_id, "content": content}
     return message if result.name is None else message | {"name": result.name}
 
 
-def _content(result: Any) -> str:
+def told_text(result: Any) -> str:
+    """What an agent is told of a tool's result: its text, else its JSON."""
     return result if isinstance(result, str) else json_text(result)
 
 

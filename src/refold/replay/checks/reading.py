@@ -39,15 +39,14 @@ def read_check(text: str) -> NamedCheck:
         said = setting if equals else own.default
         if said is None:
             raise UsageError(f"{name} needs a setting: {name}={own.setting}", check=name)
-        given = _loaded(text, lambda: own.read(said))
+        given = _loaded(f"the check {text}", lambda: own.read(said))
         metric = Metric(OWN + text, f"{own.says}: {said}".rstrip(": "), "higher", "share", 0, 1)
         return NamedCheck(metric, lambda seen: own.measure(seen, given))
-    place, colon, attribute = text.rpartition(":")
-    if colon:
-        return _of(f"{OWN}{attribute}", _found(text, place, attribute))
+    if ":" in text:
+        return _of(f"{OWN}{text.rpartition(':')[2]}", named_object(text, f"the check {text}"))
     installed = {point.name: point for point in entry_points(group=GROUP)}
     if text in installed:
-        return _of(text, _loaded(text, installed[text].load))
+        return _of(text, _loaded(f"the check {text}", installed[text].load))
     near = get_close_matches(name, [*BUILT_IN, *installed], 1)
     hint = f": did you mean {near[0]}?" if near else f": {', '.join(BUILT_IN)}"
     raise UsageError(f"there is no check {text!r}{hint}", check=text)
@@ -63,11 +62,16 @@ def _of(name: str, function: Any) -> NamedCheck:
     return NamedCheck(metric, lambda seen: function(seen.state, seen.history))
 
 
-def _found(text: str, place: str, attribute: str) -> Any:
+def named_object(text: str, what: str) -> Any:
+    """What ``FILE.py:NAME`` or ``package.module:NAME`` names; ``what`` it is, for the error.
+
+    Raises :class:`UsageError` where it cannot be had.
+    """
+    place, _, attribute = text.rpartition(":")
     module = _loaded(
-        text, lambda: _of_file(place) if place.endswith(".py") else import_module(place)
+        what, lambda: _of_file(place) if place.endswith(".py") else import_module(place)
     )
-    return _loaded(text, lambda: getattr(module, attribute))
+    return _loaded(what, lambda: getattr(module, attribute))
 
 
 def _of_file(place: str) -> Any:
@@ -79,10 +83,10 @@ def _of_file(place: str) -> Any:
     return module
 
 
-def _loaded(text: str, load: Callable[[], Any]) -> Any:
+def _loaded(what: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:
         raise UsageError(
-            f"the check {text} cannot be had: {type(error).__name__}: {error}", check=text
+            f"{what} cannot be had: {type(error).__name__}: {error}", argument=what
         ) from error
