@@ -7,6 +7,7 @@
     ├ NotFound                      never      stream, event or file
     ├ Conflict                      redecide   another append came first
     ├ Rejected                      never      the domain said no
+    ├ OutsideRefused                never      a replay without the world was to reach it
     ├ Overloaded                    later      the append queue is full
     ├ BackendError
     │   ├ Unavailable               later      locked, full, or not reachable
@@ -161,6 +162,12 @@ class Rejected(RefoldError):
 
     def __init__(self, reason: str, **facts: Any) -> None:
         super().__init__(reason, reason=reason, **facts)
+
+
+class OutsideRefused(RefoldError):
+    """A connection or a program that a replay may not have: ``to`` what, from ``where``."""
+
+    code = "outside_refused"
 
 
 class Overloaded(RefoldError):

@@ -14,6 +14,7 @@ from refold.conversation.fold import Conversation
 from refold.core.jsonvalue import Numbering
 from refold.core.recorded import Recorded, parts_of
 from refold.errors import UsageError
+from refold.freerun.outside import let_out
 from refold.freerun.policies import (
     Fixed,
     LiveRead,
@@ -240,7 +241,8 @@ def from_record(policies: ToolPolicies | None = None) -> WorldOf:
 def _live(call: Call, policy: LiveRead) -> ToolOutput:
     given = parsed_arguments(call.arguments)
     try:
-        result = policy.run(**given) if isinstance(given, dict) else policy.run(given)
+        with let_out(call.name):
+            result = policy.run(**given) if isinstance(given, dict) else policy.run(given)
     except Exception as error:  # The tool's own failure is what the agent is told.
         return ToolOutput(error_text(error), is_error=True, source="live")
     return ToolOutput(told_text(json_value(result)), source="live")

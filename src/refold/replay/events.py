@@ -85,6 +85,34 @@ class ReplayFinished(Payload, frozen=True):
     failed: int = 0
 
 
+class Refusal(Payload, frozen=True):
+    """Refused, so many ``times``: ``what`` (such as ``socket.connect``), and ``to`` where.
+
+    ``where`` is the line of code that tried.
+    """
+
+    what: str
+    to: str
+    where: str
+    times: int = 1
+
+
+@event("replay.contained")
+class ReplayContained(Payload, frozen=True):
+    """A run is over in which tools were stood in for: what the process reached meanwhile.
+
+    ``allowed`` is where it might connect, ``connections`` how often it did, by address; what else
+    was tried is ``refused`` and did not happen. ``live`` counts the connections of tools that were
+    read live by choice. All of it is of the one process that ran it.
+    """
+
+    run: str
+    allowed: list[str] = []
+    connections: dict[str, int] = {}
+    refused: list[Refusal] = []
+    live: dict[str, int] = {}
+
+
 @event("dataset.versioned")
 class DatasetVersioned(Payload, frozen=True):
     """The next version of a dataset: the ids of the events up to which conversations are in it.

@@ -1,0 +1,102 @@
+"""While tools are stood in for the process reaches the model and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refold.errors import UsageError
+from refold.freerun.outside import closed_off
+
+SCRIPT = Path(__file__).with_name("outside_script.py")
+
+
+class _Counting(BaseHTTPRequestHandler):
+    """Answers every GET, and a proxy's, and counts who came."""
+
+    came: list[str]
+
+    def do_GET(self) -> None:
+        self.came.append(self.path)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[list[tuple[str, list[str]]]]:
+    """Two servers: the address of each, and the paths that were asked for there."""
+    made = []
+    for _ in range(2):
+        came: list[str] = []
+        handler = type("Handler", (_Counting,), {"came": came})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made.append((server, came))
+    yield [(f"http://localhost:{server.server_port}", came) for server, came in made]
+    for server, _ in made:
+        server.shutdown()
+        server.server_close()
+
+
+def ran(*arguments: str, **environment: str) -> dict[str, Any]:
+    """What the script prints."""
+    env = {name: text for name, text in os.environ.items() if "proxy" not in name.lower()}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], env={**env, **environment}, text=True,
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_only_the_model_is_reached(servers: Any) -> None:
+    """Seen from outside: the other server is asked once live and once afterwards, and not before.
+
+    Each attempt is refused by name with the line that tried; the model's name is looked up.
+    """
+    (model, asked), (other, reached) = servers
+    asked.clear(), reached.clear()
+    told = ran(model, other)
+    assert (len(asked), len(reached)) == (1, 2)
+    assert set(told["refused"]) == {
+        "connect", "look up", "datagram", "unix", "urllib", "program", "shell", "thread",
+    }  # fmt: skip
+    assert told["refused"].pop("thread") == "OutsideRefused"
+    assert {where.rpartition(":")[0] for where in told["refused"].values()} == {str(SCRIPT)}
+    assert told["allowed"] == [model.removeprefix("http://")]
+    assert sum(told["connections"].values()) == 1
+    assert told["live"] == {"look": 1}
+    kinds = [what for what, _, _ in told["told"]]
+    assert kinds.count("socket.getaddrinfo") >= 1
+    assert {"socket.connect", "socket.sendto", "subprocess.Popen", "os.system"} <= set(kinds)
+
+
+def test_a_proxy_of_the_environment_stands_before_the_model(servers: Any) -> None:
+    """Where requests to the model go by it, it is reached, and the name is left to it."""
+    (proxy, asked), (other, _) = servers
+    asked.clear()
+    told = ran("http://model.invalid", other, http_proxy=proxy)
+    assert asked[0].startswith("http://model.invalid")
+    assert proxy.removeprefix("http://") in told["allowed"]
+
+
+def test_what_may_be_reached_is_an_address() -> None:
+    """A URL, or a host with its port."""
+    with closed_off(["127.0.0.1:9", "https://a.invalid/v1", "http://[::1]:8000"]) as outside:
+        assert outside.places >= {("127.0.0.1", 9), ("a.invalid", 443), ("::1", 8000)}
+    for wrong in ("a.invalid", "ftp://a.invalid", ""):
+        with pytest.raises(UsageError, match="neither a URL nor host:port"), closed_off([wrong]):
+            pass
