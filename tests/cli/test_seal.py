@@ -91,6 +91,64 @@ def test_verify_ends_with_1_where_something_was_changed(run: Refold, filled: Pat
     assert run("seal").code == 1
 
 
+def test_what_to_do_is_said_where_something_was_changed(run: Refold, filled: Path) -> None:
+    """On stderr: keep the store, and where what was sealed is; of signatures, what they are of."""
+    run("seal", "--origin", "example.com/agents")
+    changed(filled)
+    bad = run("verify", "--deep")
+    assert "refold restore" in bad.err
+    assert "--against are of this one" not in bad.err
+    with refold.open("other.db") as other_store:
+        other_store.append("call-0", [refold.Event("x", {})])
+    other = ["--db", "other.db", "--key", "other.key"]
+    assert run("seal", "--origin", "example.com/other", *other).code == 0
+    Path("theirs").write_text(run("checkpoint", *other).out)
+    refused = run("verify", "--against", "theirs")
+    assert refused.code == 1
+    assert "a checkpoint that was kept elsewhere: the note is not signed by" in refused.out
+    assert "--against are of this one" in refused.err
+    assert "refold restore" not in refused.err
+
+
+def test_the_key_to_verify_with_may_stand_in_a_file(run: Refold, filled: Path) -> None:
+    """As for the verifier; what is neither a file nor a key is told by its name."""
+    assert filled.exists()
+    key = run("seal", "--origin", "example.com/agents", "--json").lines[0]["key"]
+    Path("key").write_text(key + "\n")
+    assert run("verify", "--key", "key").code == 0
+    typo = run("verify", "--key", "kez")
+    assert typo.code == 2
+    assert "kez is no file" in typo.err
+    secret = run("verify", "--key", "refold.key")
+    assert secret.code == 2
+    assert Path("refold.key").read_text().split("+")[-1].strip() not in secret.err
+
+
+def test_a_log_that_names_another_key_is_a_finding(run: Refold, filled: Path) -> None:
+    """Whoever changed it wants the next verifier to trust that one."""
+    key = run("seal", "--origin", "example.com/agents", "--json").lines[0]["key"]
+    connection = apsw.Connection(str(filled))
+    connection.execute("UPDATE audit_log SET keys = 'example.com/agents+00000000+AcK'")
+    connection.close()
+    bad = run("verify", "--key", key)
+    assert bad.code == 1
+    assert "not the one that is given: example.com/agents+00000000+AcK" in bad.out
+
+
+def test_seals_that_were_taken_out_are_a_finding_where_a_checkpoint_is_kept(
+    run: Refold, filled: Path
+) -> None:
+    """Not an invitation to seal the log anew."""
+    run("seal", "--origin", "example.com/agents")
+    connection = apsw.Connection(str(filled))
+    connection.execute("DELETE FROM audit_log")
+    connection.close()
+    bad = run("verify", "--against", "refold.key.head")
+    assert bad.code == 1
+    assert "its seals were taken out" in bad.err
+    assert "turns it on" not in bad.err
+
+
 def test_a_log_that_is_not_sealed_says_so(run: Refold, filled: Path) -> None:
     """Nothing is made of a question, and `doctor` says it in a line that is not bad."""
     assert filled.exists()
@@ -154,7 +212,9 @@ def test_a_passphrase_locks_the_key(run: Refold, filled: Path) -> None:
     assert run("seal", "--origin", "example.com/agents", **words).code == 0
     assert "PRIVATE" not in Path("refold.key").read_text()
     assert run("seal", **words).code == 0
-    assert run("seal").code == 2
+    refused = run("seal")
+    assert refused.code == 2
+    assert "and none was given (REFOLD_KEY_PASSPHRASE)" in refused.err
     run("init", "--db", "b.db")
     run("seal", "--origin", "example.com/b", "--key", "b.key", "--db", "b.db")
     secret = Path("b.key").read_text()
@@ -185,7 +245,7 @@ def test_a_head_that_was_damaged_outside_is_told(run: Refold, filled: Path) -> N
     assert run("seal", "--origin", "example.com/agents").code == 0
     (filled.parent / "refold.key.head").write_bytes(b"\xff")
     done = run("seal")
-    assert (done.code, "is not sealed on: a note is" in done.err) == (1, True), done
+    assert (done.code, "is not sealed on: " in done.err, "a note is" in done.err) == (1, True, True)
 
 
 def test_follow_seals_what_comes_until_it_is_told_to_end(run: Refold, filled: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_keyring_comes_back_from_its_file(tmp_path: Path, passphrase: str) -> 
 
 
 def test_another_passphrase_opens_nothing(tmp_path: Path) -> None:
-    """Nor does none; what is no keyring is told from one whose passphrase is another."""
+    """Nor does none; what is no keyring is told from one of another passphrase, and which file."""
     path = tmp_path / "a.keyring"
     save_keyring(new_keyring(), path, passphrase="right")
     for wrong in ("wrong", ""):
@@ -49,6 +49,7 @@ def test_another_passphrase_opens_nothing(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as raised:
             load_keyring(path)
         assert raised.value.code != "wrong_passphrase"
+        assert raised.value.facts["path"] == str(path)
 
 
 def test_a_keyring_that_others_may_read_is_refused(tmp_path: Path) -> None:

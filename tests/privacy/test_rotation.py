@@ -18,10 +18,10 @@ from refold.conversation import UserUtterance
 from refold.errors import Corrupt, NotFound, Unavailable, UsageError
 from refold.privacy import load_keyring, new_keyring, save_keyring
 from refold.privacy.envelope import WITHHELD
-from refold.privacy.keyring import KEYRING_VARIABLE, KeysAtHand, Wrapped
+from refold.privacy.keyring import KEYRING_VARIABLE, PASSPHRASE, KeysAtHand, Wrapped
 from refold.privacy.locked import cipher_of
 from refold.privacy.rotation import KeyringPlace, rotate, wrapped_by
-from refold.privacy.settings import PASSPHRASE, keyring_place, privacy_of
+from refold.privacy.settings import keyring_place, privacy_of
 from refold.privacy.vault import VaultTransit
 from tests.privacy.protecting import behind, opened
 from tests.privacy.test_protected import SAID, told

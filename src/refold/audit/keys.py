@@ -14,10 +14,12 @@ from typing import Final
 
 from refold.audit.note import SigningKey, parse_signing_key
 from refold.errors import UsageError
-from refold.privacy.locked import locked, read_private, unlocked, write_private
+from refold.privacy.locked import locked, read_private, told_of, unlocked, write_private
 
 KEY_VARIABLE: Final = "REFOLD_SIGNING_KEY"
 """The variable that may hold the text of a key, in place of a file."""
+PASSPHRASE: Final = "REFOLD_KEY_PASSPHRASE"
+"""The variable that commands take the passphrase of its file from."""
 _FORMAT: Final = "refold-signing-key/1"
 
 
@@ -47,10 +49,12 @@ def key_file(path: str | os.PathLike[str]) -> Path:
 
 def load_key(path: str | os.PathLike[str], *, passphrase: str = "") -> SigningKey:
     """The key in a file; refused where others than its owner may read it."""
-    text = read_private(key_file(path), what="key")
-    if text.startswith("{"):
-        text = unlocked(text, passphrase, format=_FORMAT)
-    return parse_signing_key(text)
+    file = key_file(path)
+    text = read_private(file, what="key")
+    with told_of(file):
+        if text.startswith("{"):
+            text = unlocked(text, passphrase, format=_FORMAT, variable=PASSPHRASE)
+        return parse_signing_key(text)
 
 
 def is_locked(path: Path) -> bool:

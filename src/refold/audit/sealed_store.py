@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from refold.audit.keys import key_of_environment, load_key
+from refold.audit.keys import PASSPHRASE, key_of_environment, load_key
 from refold.audit.note import SigningKey
 from refold.audit.sealing import Sealing
 from refold.audit.tables import is_sealed, tables_of
@@ -59,7 +59,7 @@ def _key(seal: Seal) -> tuple[SigningKey, str | None]:
         file, found = os.environ.get("REFOLD_SEAL_KEY") or None, key_of_environment()
     if isinstance(file, str | os.PathLike):
         last_head = last_head or f"{os.fspath(file)}.head"
-        found = found or load_key(file, passphrase=os.environ.get("REFOLD_KEY_PASSPHRASE", ""))
+        found = found or load_key(file, passphrase=os.environ.get(PASSPHRASE, ""))
     elif isinstance(file, SigningKey):
         found = file
     if found is None:

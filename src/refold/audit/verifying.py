@@ -83,6 +83,9 @@ def verify(
     a read: a seal is of their commitments, and does not see that a secret was changed.
     ``progress`` gets the events done and those in all.
     """
+    if against and not is_sealed(store):
+        why = "nothing is sealed here, and it is to continue a signed head: its seals were taken out"
+        raise ProofError(f"{why}, or it is another store", proof="log")
     stored = tables_of(store)
     sealed, findings = stored.log(), Findings()
     head = store.log_head()
@@ -90,6 +93,9 @@ def verify(
         findings.add("log", f"the log ends at position {head:,}, and {sealed.size:,} are sealed")
     until = min(sealed.size, head) if deep else 0
     given = [*map(parse_verifying_key, keys)]
+    if given and not {*map(str, given)} & {*sealed.keys.split()}:
+        said = ", ".join(sealed.keys.split()) or "none"
+        findings.add("signature", f"the log names its keys, and not the one that is given: {said}")
     with looking(store, until, jobs=jobs, reopen=reopen) as look:
         _check_tiles(stored, sealed.size, findings)
         heads, covered = _check_heads(stored, sealed, given, against, findings)
@@ -245,7 +251,8 @@ def _check_note(
         said = parse_checkpoint(note.text)
         _check_signed(note, keys)
     except ProofError as error:
-        findings.add("signature", error.message)
+        which = "a checkpoint that was kept elsewhere: " if expected is None else ""
+        findings.add("signature", which + error.message)
         return 0
     before = findings.count
     if said.origin != sealed.origin:

@@ -74,7 +74,7 @@ def create_command(url: str, file: str) -> None:  # noqa: ARG001
     import os
 
     from refold.privacy import new_keyring, save_keyring
-    from refold.privacy.settings import PASSPHRASE
+    from refold.privacy.keyring import PASSPHRASE
 
     keyring = new_keyring()
     save_keyring(keyring, file, passphrase=os.environ.get(PASSPHRASE, ""))

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from refold.privacy.policy import RetentionClass
     from refold.privacy.removing import Removed, ValueChange
 
-PASSPHRASE: Final = "REFOLD_KEYRING_PASSPHRASE"
 SHOWN_MAX: Final = 1_000
 removing_options = together(
     option("--reason", required=True, metavar="TEXT", help="Why."),
@@ -46,7 +45,7 @@ def removing(
     despite_floor: bool = False,
 ) -> Iterator[tuple[refold.Store, dict[str, Any]]]:
     """A store to take something out of, with its keyring where one is given; and why, and how."""
-    from refold.privacy.keyring import keyring_of_environment, load_keyring
+    from refold.privacy.keyring import PASSPHRASE, keyring_of_environment, load_keyring
     from refold.privacy.privacy import Privacy
     from refold.privacy.removing import Removal
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from refold.audit.note import SigningKey
     from refold.audit.sealing import Sealing
 
-PASSPHRASE = "REFOLD_KEY_PASSPHRASE"
 key_option = option(
     "--key",
     "file",
@@ -153,7 +152,7 @@ def signing_key(file: str, origin: str | None) -> SigningKey:
     from refold.audit import keys
 
     path, found = keys.key_file(file), keys.key_of_environment()
-    passphrase = os.environ.get(PASSPHRASE, "")
+    passphrase = os.environ.get(keys.PASSPHRASE, "")
     if found is None and path.exists():
         if keys.is_locked(path) and not passphrase and sys.stdin.isatty():
             passphrase = click.prompt(f"Passphrase of {file}", hide_input=True, err=True)

@@ -23,6 +23,14 @@ from refold.errors import UsageError
 
 WHY: Final = "not asked for"
 SHOWN_MAX: Final = 100
+ADVICE: Final = (
+    "keep this store as it is, and let nobody write to it: it shows what was done. What was sealed "
+    "is in a backup alone: `refold restore BACKUP --db again.db`, and verify that one as this"
+)
+OF_SIGNATURES: Final = (
+    "a signature that is not found is that of a forgery, or of another log: see that the --key and "
+    "the --against are of this one, and that no key has taken its place (`refold seal --new-key`)"
+)
 
 
 @command("verify")
@@ -35,7 +43,9 @@ SHOWN_MAX: Final = 100
     help="A checkpoint that was kept elsewhere.",
 )
 @count_option("--jobs", help="So many processes make them.  [default: one for each processor]")
-@option("--key", "keys", multiple=True, metavar="KEY", help="The verifying key, from elsewhere.")
+@option(
+    "--key", "keys", multiple=True, metavar="KEY", help="The verifying key from elsewhere, or a file."
+)
 @option("--print-verifier", is_flag=True, help="Print a program that a stranger verifies with.")
 def verify_command(
     url: str,
@@ -76,7 +86,7 @@ def verify_command(
             store,
             deep=deep,
             against=texts,
-            keys=keys,
+            keys=[*map(_key_text, keys)],
             reopen=partial(refold.open, url, mode="read"),
             jobs=jobs or os.cpu_count() or 1,
             progress=lambda done, whole: tell(done, whole, ""),
@@ -90,7 +100,19 @@ def verify_command(
     result = "as they were sealed" if not told.finding_count else "NOT as they were sealed"
     shown = {**told._asdict(), "findings": [one._asdict() for one in told.findings]}
     output.show(shown, map(clean, [*lines, f"{said}: {result}", *(f"- {one}" for one in claims)]))
+    found = {one.what for one in told.findings}
+    for advice in [ADVICE] * bool(found - {"signature"}) + [OF_SIGNATURES] * ("signature" in found):
+        output.note(advice)
     return FINDING if told.finding_count else FINE
+
+
+def _key_text(key: str) -> str:
+    """A verifying key as text, which may stand in a file."""
+    if Path(key).is_file():
+        return file_text(key)
+    if "+" not in key:
+        raise UsageError(f"--key {key} is no file, and no verifying key, which is name+id+base64")
+    return key
 
 
 def _verified(files: Sequence[str], keys: Sequence[str], against: Sequence[str]) -> int:

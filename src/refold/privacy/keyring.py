@@ -20,12 +20,15 @@ from refold.privacy.locked import (
     locked,
     read_private,
     replace_private,
+    told_of,
     unlocked,
     write_private,
 )
 
 KEYRING_VARIABLE: Final = "REFOLD_KEYRING_KEYS"
 """The variable that may hold the text of a keyring, in place of a file."""
+PASSPHRASE: Final = "REFOLD_KEYRING_PASSPHRASE"
+"""The variable that commands take the passphrase of its file from."""
 FORMAT: Final = "refold-keyring/1"
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -161,9 +164,10 @@ def replace_keyring(
 def load_keyring(path: str | os.PathLike[str], *, passphrase: str = "") -> KeysAtHand:
     """The keyring in a file; refused where others than its owner may read it."""
     text = read_private(Path(path), what="keyring", advice=_LOST)
-    if text.startswith("{"):
-        text = unlocked(text, passphrase, format=FORMAT)
-    return parse_keyring(text)
+    with told_of(Path(path)):
+        if text.startswith("{"):
+            text = unlocked(text, passphrase, format=FORMAT, variable=PASSPHRASE)
+        return parse_keyring(text)
 
 
 def keyring_of_environment() -> KeysAtHand | None:

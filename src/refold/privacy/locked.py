@@ -105,8 +105,20 @@ def locked(text: str, passphrase: str, *, format: str, name: str) -> str:
     return msgspec.json.encode(LockedText(format, name, *texts)).decode()
 
 
-def unlocked(text: str, passphrase: str, *, format: str) -> str:
-    """The text that was locked under a passphrase; UsageError (``wrong_passphrase``) by another."""
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Name a file in what is refused of it."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", code=error.code, path=str(path)) from error
+
+
+def unlocked(text: str, passphrase: str, *, format: str, variable: str) -> str:
+    """The text that was locked under a passphrase; UsageError (``wrong_passphrase``) by another.
+
+    ``variable`` is where commands take it from.
+    """
     from cryptography.exceptions import InvalidTag
 
     try:
@@ -120,7 +132,8 @@ def unlocked(text: str, passphrase: str, *, format: str) -> str:
         nonce, sealed = hidden[:_NONCE_BYTES], hidden[_NONCE_BYTES:]
         return _cipher(passphrase, salt).decrypt(nonce, sealed, found.name.encode()).decode()
     except (InvalidTag, ValueError) as error:
-        why = f"the passphrase is not that of the {format} of {found.name}"
+        given = "another" if passphrase else "none"
+        why = f"this {format} is under a passphrase, and {given} was given ({variable})"
         raise UsageError(why, code="wrong_passphrase") from error
 
 

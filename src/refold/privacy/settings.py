@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from refold.errors import UsageError, shown
 from refold.privacy.fields import CONVERSATION, with_more
-from refold.privacy.keyring import KEYRING_VARIABLE
+from refold.privacy.keyring import KEYRING_VARIABLE, PASSPHRASE
 from refold.privacy.privacy import Privacy
 from refold.privacy.rotation import KeyringPlace
 
-PASSPHRASE: Final = "REFOLD_KEYRING_PASSPHRASE"
 _TEXTS: Final = {
     "keyring": "REFOLD_KEYRING", "actor": "REFOLD_ACTOR", "purpose": "REFOLD_PURPOSE",
     "journal": "REFOLD_ACCESS_JOURNAL",
