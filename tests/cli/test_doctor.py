@@ -12,6 +12,7 @@ import pytest
 import refold.times
 from refold.capture.recorder import CallRecorder
 from refold.engine.store import system_clock
+from refold.privacy import CONVERSATION, Privacy, new_keyring
 from tests.capture.talk import agent, talk, user
 from tests.cli.running import Refold
 
@@ -138,3 +139,54 @@ def test_a_clock_that_is_behind_is_told_and_mended(run: Refold) -> None:
     assert run("doctor", "--restart-clock").code == 2
     assert [line["id"] for line in run("log", "--json").lines] == ["call-1@0", "refold-clock@0"]
     assert len(run("show", "call-1", "--known-at", "1s", "--json").lines) == 0
+
+
+def test_what_reads_as_personal_in_metadata_is_told(run: Refold) -> None:
+    """Nothing encrypts it: forms of personal values, names, declared values; numbers are none."""
+    with refold.open("refold.db") as store:
+        said = refold.Event("user.utterance", {"text": "I am Ann Example.", "party": "Ann Example"})
+        quiet = {"subject": "patient-7", "party": "patient-7", "request": "8412", "is": ["new"]}
+        store.append("call-1", [said], metadata=quiet)
+        numbered = refold.Event("user.utterance", {"text": "x", "party": "patient-7"})
+        store.append("call-2", [numbered], metadata={"subject": "patient-7"})
+    ran = run("doctor")
+    assert (ran.code, ran.err) == (0, "")
+    assert "personal data" not in ran.out
+    with refold.open("refold.db") as store:
+        store.append("call-3", [said], metadata={"subject": "ann_example"})
+        by_event = refold.Event("a.b", {}, metadata={"mail": ["ann@example.com"]})
+        store.append("call-3", [refold.Event("a.b", {}), by_event, by_event])
+        store.append("call-4", [said], metadata={"who": {"name": "Ann Example"}})
+        store.append("call-+49 30 1234567", [refold.Event("a.b", {})])
+    ran = run("doctor")
+    assert (ran.code, ran.err) == (0, "")
+    (line,) = (
+        one for one in ran.out.splitlines() if one.startswith("look personal data in the clear: ")
+    )
+    for told in (
+        "a name of the subject (1, first call-3@0)",
+        "email (2, first call-3@2)",
+        "a declared value of the payload (1, first call-4@0)",
+        "phone (1, first the stream call-+49 30 1234567)",
+    ):
+        assert told in line
+    (told_again,) = (one for one in run("doctor", "--json").lines if "warning" in one)
+    assert told_again["good"] is True
+    with refold.open("refold.db", mode="write") as store:
+        assert store.compact().events
+    assert line in run("doctor").out.splitlines()
+
+
+def test_a_value_beside_those_that_are_under_keys_is_told(run: Refold) -> None:
+    """Once as it is appended without the keyring, then by every look; closed ones are not."""
+    said = ["append", "call-1", "--type", "user.utterance", "--data", '{"text": "I am Ann."}']
+    with refold.open("refold.db", privacy=Privacy(new_keyring(), CONVERSATION)) as store:
+        store.append("call-1", [refold.Event("user.utterance", {"text": "I am Ann."})])
+    assert "personal data" not in run("doctor").out
+    assert run(*said, "--db", "plain.db").err == ""
+    ran = run(*said)
+    assert ran.code == 0
+    assert "kept in the clear" in ran.err
+    told = run("doctor")
+    assert told.code == 0
+    assert "a value beside those that are under keys (1, first call-1@1)" in told.out

@@ -66,6 +66,25 @@ def test_a_changed_secret_is_told_where_nothing_is_encrypted(
     assert (finding.position, "/text of call-1@1" in finding.detail) == (2, True)
 
 
+def test_all_changed_secrets_of_an_append_are_told(tmp_path: Path) -> None:
+    """Each with its event and place, by the keyring; those beside that were not changed are not."""
+    db = Db(str(tmp_path / "log.db"), True, tmp_path)
+    named = refold.Event("order.placed", {"name": "Ann", "lines": [{"note": "x"}, {"note": "y"}]})
+    fields = {"order.placed": ["/name", "/lines/*/note"]}
+    privacy = Privacy(KEYRING, CONVERSATION | fields)
+    with refold.open(db.url, privacy=privacy) as store:
+        store.append("call-1", [UserUtterance(text="I am Ada"), named])
+        sealed_by(store).checkpoint()
+        store.append("call-1", [UserUtterance(text="I am Ann")])
+    change_secret(db, 1)
+    with refold.open(db.url, privacy=privacy) as store:
+        told = verify(store, deep=True)
+    places = [(one.position, one.detail.split(" of ")[0].split()[-1]) for one in told.findings]
+    assert places == [(1, "/text"), (2, "/name"), (2, "/lines/0/note"), (2, "/lines/1/note")]
+    assert told.finding_count == 4
+    assert not any("refold verify" in one.detail for one in told.findings)
+
+
 def found(db: Db, privacy: Privacy | None) -> tuple[Sequence[str], str]:
     """What verifying every event finds, and what it says then."""
     with refold.open(db.url, privacy=privacy) as store:

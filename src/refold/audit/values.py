@@ -39,9 +39,11 @@ def check_values(store: Store, findings: Findings, *, until: int) -> list[str]:
                 is_closed |= bool(keys_in(row)) and protected.keys.keyring is None
                 try:
                     reading.opened([row])
-                except Corrupt as damage:
-                    at = damage.facts.get("version", row.version) - row.version
-                    findings.add("value", damage.message, row.position + at)
+                except Corrupt as first:
+                    for damage in reading.damaged(row) or [first]:
+                        at = damage.facts.get("version", row.version) - row.version
+                        said = damage.message.partition("; `refold verify")[0]
+                        findings.add("value", said, row.position + at)
                 except RefoldError as refused:
                     return [f"personal values were not opened: {refused.message}"]
     if is_closed:

@@ -84,7 +84,9 @@ def verify(
     ``progress`` gets the events done and those in all.
     """
     if against and not is_sealed(store):
-        why = "nothing is sealed here, and it is to continue a signed head: its seals were taken out"
+        why = (
+            "nothing is sealed here, and it is to continue a signed head: its seals were taken out"
+        )
         raise ProofError(f"{why}, or it is another store", proof="log")
     stored = tables_of(store)
     sealed, findings = stored.log(), Findings()

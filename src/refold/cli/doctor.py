@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import refold
@@ -16,6 +17,7 @@ from refold.cli.private import open_store
 from refold.cli.text import address
 from refold.errors import BackendError, Corrupt
 from refold.privacy.decisions import check_decided
+from refold.privacy.unprotected import check_unprotected
 
 OF_THE_SERVER: Final = ("server ", "indexes", "partitions", "projections", "roles")
 """So begin the names of checks of a shared store that find no harm done to its log."""
@@ -37,8 +39,9 @@ def doctor_command(url: str, repair: bool, restart_clock: bool) -> int:
 
     The file, its schema, its positions, versions, bodies and times are looked at, whether captured
     calls come back to the byte, whether an append would be stored, and whether the clock stands
-    behind the log. Reads everything and changes nothing; with --repair it says what it does, and
-    still never touches the log; --restart-clock appends one event. Exits with 1 when a check fails.
+    behind the log. Told is also what reads as personal and is not encrypted, as in metadata. Reads
+    everything and changes nothing; with --repair it says what it does, and still never touches the
+    log; --restart-clock appends one event. Exits with 1 when a check fails.
 
         refold doctor --db agents.db
         refold doctor --db agents.db --repair
@@ -72,7 +75,12 @@ def _looked_at(url: str, *, repair: bool) -> list[str]:
             *(*store.check(), *_exact(store), *times.check_times(store)),
             *(*check_sealed(store), *check_decided(store)),
         )
-        return [name for check in checks for name in _shown(*check)]
+        bad = [name for check in checks for name in _shown(*check)]
+        with suppress(BackendError, Corrupt):  # What cannot be read was told before.
+            for name, _, detail in check_unprotected(store):
+                shown = {"check": name, "good": True, "warning": True, "detail": detail}
+                output.show(shown, f"{output.styled('look', fg='yellow')} {name}: {detail}")
+        return bad
 
 
 def _exact(store: refold.Store) -> Iterator[tuple[str, bool, str]]:

@@ -9,10 +9,14 @@ from typing import Any, Final
 import click
 
 import refold
-from refold.cli import config
+from refold.cli import config, output
 
 GIVEN: Final = "refold.given"
 """Under this name a command's context has what was given on the command line."""
+IN_THE_CLEAR: Final = (
+    "personal values of this store are under keys, and no keyring is named here (the table "
+    "[privacy] of refold.toml, REFOLD_KEYRING): what is appended now is kept in the clear"
+)
 _NOTHING: Final[Mapping[str, str | None]] = {}
 
 
@@ -46,4 +50,10 @@ def open_store(
         privacy = privacy_of(privacy_table(), given, destination)
     if privacy is not None and reads and privacy.records_beside:
         how["mode"] = "write"
-    return refold.open(url, privacy=privacy, **how)
+    store = refold.open(url, privacy=privacy, **how)
+    if "mode" not in how and (privacy is None or privacy.keyring is None):
+        from refold.privacy.stored import has_keys, stored_backend
+
+        if has_keys(stored_backend(store)):
+            output.note(IN_THE_CLEAR)
+    return store

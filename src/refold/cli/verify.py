@@ -44,7 +44,11 @@ OF_SIGNATURES: Final = (
 )
 @count_option("--jobs", help="So many processes make them.  [default: one for each processor]")
 @option(
-    "--key", "keys", multiple=True, metavar="KEY", help="The verifying key from elsewhere, or a file."
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="KEY",
+    help="The verifying key from elsewhere, or a file.",
 )
 @option("--print-verifier", is_flag=True, help="Print a program that a stranger verifies with.")
 def verify_command(

@@ -92,6 +92,17 @@ def fields_of(row: Row, version: int, known: Known) -> dict[str, Salted | str]:
     return found
 
 
+def damaged_in(row: Row, known: Known) -> Iterator[Corrupt]:
+    """Each personal value of an append that was changed, with its event and place."""
+    for version, event in enumerate(decode_body(_utf8(row.body)), row.version):
+        payload, opening = bytes(event.data), _Opening(row.stream, version, event.tag, known)
+        for span in _envelopes(payload):
+            try:
+                opening.opened(span.pointer, payload[span.start : span.end])
+            except Corrupt as damage:
+                yield damage
+
+
 def _opened_body(
     stream: str, version: int, body: bytes, kinds: Sequence[str], known: Known
 ) -> bytes:

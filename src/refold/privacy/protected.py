@@ -28,7 +28,7 @@ from refold.privacy.access import AccessLog, AskedAbout
 from refold.privacy.envelope import ERASED, WITHHELD, DataKey, Salted, holds_envelopes
 from refold.privacy.finding import Finder
 from refold.privacy.looking import LookedBody, looked_body
-from refold.privacy.opening import Known, fields_of, keys_in, opened_row
+from refold.privacy.opening import Known, damaged_in, fields_of, keys_in, opened_row
 from refold.privacy.privacy import Privacy
 from refold.privacy.protecting import protected_body
 from refold.privacy.subject_keys import SubjectKeys
@@ -165,6 +165,11 @@ class Protected:
         wanted = [(row, ids) for row in rows if (ids := keys_in(row))]
         known = self._known([(row.stream, ids) for row, ids in wanted])
         return [opened_row(row, known.get(row.stream, {})) for row in rows]
+
+    def damaged(self, row: Row) -> list[Corrupt]:
+        """Each personal value of a stored append that is not the one committed to."""
+        known = self._known([(row.stream, keys_in(row))])
+        return [*damaged_in(row, known.get(row.stream, {}))]
 
     def disclosed(self, row: Row, version: int) -> dict[str, Salted | str]:
         """What proves each personal value of an event of a row, by its commitment.
