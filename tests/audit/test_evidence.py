@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 import refold
 from refold import Event
-from refold.audit import evidence_bundle
+from refold.audit import evidence_bundle, prove
 from refold.audit.evidence.gathering import as_disclosed
 from refold.audit.note import Note, SigningKey
 from refold.audit.verifier.heads import Unverified, trusted_key
@@ -283,6 +283,41 @@ def test_what_is_withheld_is_nowhere_and_its_reason_is_said(
     assert "'id': None" in said(bundle)
     assert b"call-1" not in bundle
     assert b64encode(b"call-1") not in bundle
+
+
+def test_withheld_metadata_are_in_no_member() -> None:
+    """Neither those of the append nor those of an event; the vCon says the rest as before."""
+    store = refold.open("memory:")
+    said = [Event("user.utterance", {"text": "Hello"}, metadata={"own": "canary-own"})]
+    store.append("call-1", said, metadata={"shared": "canary-shared"})
+    sealed_by(store).checkpoint()
+    for choice, is_told in ((None, True), ({"metadata": "privileged"}, False)):
+        members = unzipped(evidence_bundle(store, "call-1", KEY, withhold=choice), "")
+        assert b"Hello" in members["conversation.vcon"]
+        for canary in (b"canary-own", b"canary-shared"):
+            assert (canary in members["conversation.vcon"]) == is_told
+            assert not any(canary in content for content in members.values()) or is_told
+
+
+def test_with_the_name_goes_what_tells_it() -> None:
+    """Metadata that name a subject, and what has the stream's name in it, or its root's."""
+    store = refold.open("memory:")
+    texts = ["nothing", "of call-1.", "call-12"]
+    said = [Event("a.b", {"text": text}) for text in texts]
+    store.append("call-1", said[:1], metadata={"subject": "ann"})
+    store.append("call-1", said[1:], metadata={"channel": "voice"})
+    store.branch("call-1", at=1).adding(Event("a.b", {})).save("call-1~x")
+    sealed_by(store).checkpoint()
+    bundle = evidence_bundle(store, "call-1", KEY, withhold={"name": "private"})
+    disclosed = [set(one["disclosed"]) for one in records(unzipped(bundle, ""), "events")]
+    assert disclosed == [{"0"}, {"1"}, {"0", "1"}]
+    assert "of call-1." not in unzipped(bundle, "")["index.html"].decode()
+    branch = evidence_bundle(store, "call-1~x", KEY, withhold={"name": "private"})
+    forked = records(unzipped(branch, ""), "events")[2]
+    assert (forked["recorded"]["type"], set(forked["disclosed"])) == ("session.forked", set())
+    for version, ordinals in enumerate(disclosed):
+        proof = prove(store, f"call-1@{version}", withhold={"name": "private"})
+        assert set(proof["disclosed"]) == ordinals
 
 
 def test_what_is_said_of_an_event_counts_before_what_is_said_of_all() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import refold
-from refold.audit import evidence_bundle
+from refold.audit import evidence_bundle, prove
 from refold.audit.verifier.heads import Unverified
 from refold.audit.verifier.program import unzipped, verify
 from refold.conversation import AgentUtterance, ToolCall, UserUtterance
+from refold.errors import UsageError
 from refold.privacy.erasure import erase
 from refold.privacy.redaction import redact
 from refold.privacy.removing import Removal
@@ -153,13 +154,57 @@ def test_a_store_that_nobody_says_is_protected_tells_nothing(url: str) -> None:
         ({"withhold": {"payload": "privileged"}}, set()),
         ({"withhold": {"payload": "privileged"}, "disclose": ["call-1@2"]}, {CARD}),
         ({"withhold": {"name": "privileged", "tool.call": "privileged"}}, {NAMED, OPEN}),
+        ({"withhold": {"user.utterance/text": "privileged"}}, {CARD, OPEN}),
+        ({"withhold": {"tool.call/parsed": "privileged"}}, {NAMED, CARD, OPEN}),
+        ({"withhold": {"tool.call/parsed": "a", "call-1@2/arguments": "b"}}, {NAMED, OPEN}),
+        ({"withhold": {"user.utterance/*": "privileged"}}, {CARD, OPEN}),
     ],
 )
 def test_what_is_withheld_is_in_no_byte(
     store: refold.Store, choice: dict[str, Any], told: set[str]
 ) -> None:
-    """By an id, a type, of every event; who makes the bundle could read it."""
+    """By an id, a type, of every event, by a pointer; who makes the bundle could read it."""
     assert told_in(bundle_of(store, **choice)) == told
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("agent.utterance/text", "was not recorded as a personal value"),
+        ("/nothing", "leads to no value"),
+        ("call-1@1/arguments", "leads to no value"),
+        ("tool.call/parsed/card", "leads to no value"),
+        ("call-9@1/text", "is no id and no type"),
+    ],
+)
+def test_a_pointer_that_would_withhold_nothing_is_refused(
+    store: refold.Store, what: str, why: str
+) -> None:
+    """What has no commitment of its own would be told with its payload."""
+    with pytest.raises(UsageError, match=why):
+        evidence_bundle(store, "call-1", key_of(), withhold={what: "privileged"})
+
+
+def test_a_pointer_into_a_redacted_event_withholds_all_that_is_left(store: refold.Store) -> None:
+    """Its payload cannot be proved any more, so no value of it can be told from what was gone."""
+    redact(store, ["call-1@2"], field="arguments", wanted=WHY)
+    redact(store, ["call-1@1"], field="text", match="plain", wanted=WHY)
+    sealed_by(store).checkpoint()
+    bundle = bundle_of(store, withhold={"call-1@1/text": "privileged", "/parsed": "privileged"})
+    assert told_in(bundle) == {NAMED}
+    assert b"nobody" not in unzipped(bundle, "")["index.html"]
+
+
+def test_a_proof_withholds_by_a_pointer_too(store: refold.Store) -> None:
+    """The rest of the payload is disclosed; a pointer to nothing is refused."""
+    proof = prove(store, "call-1@2", withhold={"/parsed": "privileged"})
+    assert [one["why"] for one in proof["withheld"]] == ["privileged"]
+    values = [b64decode(one["bytes"]) for one in proof["disclosed"].values()]
+    assert [value for value in values if b"canary" in value] == [
+        json.dumps(json.dumps({"card": CARD})).encode()
+    ]
+    with pytest.raises(UsageError, match="leads to no value"):
+        prove(store, "call-1@2", withhold={"/text": "privileged"})
 
 
 def test_what_came_after_the_event_is_in_no_byte(store: refold.Store) -> None:

@@ -71,7 +71,7 @@ def test_all_changed_secrets_of_an_append_are_told(tmp_path: Path) -> None:
     db = Db(str(tmp_path / "log.db"), True, tmp_path)
     named = refold.Event("order.placed", {"name": "Ann", "lines": [{"note": "x"}, {"note": "y"}]})
     fields = {"order.placed": ["/name", "/lines/*/note"]}
-    privacy = Privacy(KEYRING, CONVERSATION | fields)
+    privacy = Privacy(KEYRING, {**CONVERSATION, **fields})
     with refold.open(db.url, privacy=privacy) as store:
         store.append("call-1", [UserUtterance(text="I am Ada"), named])
         sealed_by(store).checkpoint()

@@ -7,11 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import apsw
+import pytest
 
 import refold
 from refold import Event
 from refold.audit import verify
-from refold.privacy.keyring import new_keyring
+from refold.conversation import ToolCall
+from refold.privacy import CONVERSATION
+from refold.privacy.keyring import KeysAtHand, new_keyring
 from refold.privacy.privacy import Privacy
 from refold.privacy.redaction import redact
 from refold.privacy.removing import Removal
@@ -72,3 +75,30 @@ def test_what_only_looks_like_one_in_a_plain_log_is_no_finding(tmp_path: Path) -
         store.append("call-1", [Event("said", {"x": {"refold:personal": ["", "A" * 43, ""]}})])
         sealed_by(store).checkpoint()
         assert verify(store, deep=True, keys=[str(key_of().verifying)]).findings == []
+
+
+@pytest.mark.parametrize("keyring", [new_keyring(), None], ids=["encrypted", "committed"])
+def test_what_goes_with_a_value_in_its_own_event_is_said(keyring: KeysAtHand | None) -> None:
+    """The arguments of a call as they were parsed, and a value that says the same: each by its
+    pointer, so that what was redacted is no finding, and sealing goes on."""
+    fields = {**CONVERSATION, "order.placed": ["/name", "/lines/*/note"]}
+    with refold.open("memory:", privacy=Privacy(keyring, fields, actor="officer")) as store:
+        call = ToolCall(
+            "c1", "charge", arguments='{"card": "canary-1"}', parsed={"card": "canary-1"}
+        )
+        again = {"name": "Ann Canary-Example", "lines": [{"note": "Ann Canary-Example"}]}
+        store.append("call-1", [call, Event("order.placed", again), Event("other", {})])
+        sealed_by(store).checkpoint()
+        redact(store, ["call-1@0"], field="arguments", wanted=Removal("asked for"))
+        redact(store, ["call-1@1"], match="Ann Canary-Example", wanted=Removal("asked for"))
+        assert verify(store, deep=True).findings == []
+        sealed_by(store).checkpoint()
+        assert "anary" not in str([one.data for one in store.read("call-1")])
+        said = [one.data for one in store.read("refold-privacy") if one.type == "redaction.applied"]
+        places = [(one["event"], one["pointer"]) for one in said]
+    assert places == [
+        ("call-1@0", "/arguments"),
+        ("call-1@0", "/parsed"),
+        ("call-1@1", "/name"),
+        ("call-1@1", "/lines/0/note"),
+    ]

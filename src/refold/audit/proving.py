@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from refold.audit.entry import (
     METADATA,
@@ -29,8 +32,12 @@ from refold.core.recorded import Recorded
 from refold.core.stored import Row
 from refold.engine.store import Store
 from refold.errors import NotFound, ProofError, UsageError
+from refold.privacy.envelope import parsed
+from refold.privacy.fields import Fields
+from refold.privacy.places import spans
 from refold.privacy.protected import Protected
 from refold.privacy.stored import stored_backend
+from refold.privacy.subjects import NAME as SUBJECT
 
 PROOF_FORMAT: Final = "refold-proof/1"
 CONSISTENCY_FORMAT: Final = "refold-consistency/1"
@@ -47,15 +54,22 @@ def prove(store: Store, event_id: str, *, withhold: Mapping[str, str] | None = N
     It holds the newest signed head, the event's entry and the way from its leaf to the head's
     root, and what is disclosed: payload, metadata, and the stream's name, which its first event
     binds to the pseudonym. ``withhold`` maps those of ``"payload"``, ``"metadata"`` and
-    ``"name"`` that are kept back to why. Raises :class:`~refold.errors.ProofError` where the
-    event is not what was sealed, :class:`~refold.errors.NotFound` where it is not sealed yet.
+    ``"name"`` that are kept back to why, and JSON Pointers to personal values. With
+    the name goes what tells it: metadata that name a subject, and whatever has the name in it.
+    Raises :class:`~refold.errors.ProofError` where the event is not what was sealed,
+    :class:`~refold.errors.NotFound` where it is not sealed yet.
     """
-    withheld = {_ordinal(what): why for what, why in (withhold or {}).items()}
+    said = withhold or {}
+    fields = {what: why for what, why in said.items() if what.startswith("/")}
+    withheld = {_ordinal(what): why for what, why in said.items() if what not in fields}
     recorded, prover = store.event(event_id), Prover(store)
     if recorded.position > prover.head.size:
         advice = "`refold checkpoint` seals what stands"
         raise NotFound(f"{event_id} is not sealed yet: {advice}", code="not_sealed", id=event_id)
-    return prover.proof(recorded, withheld)
+    proof = prover.proof(recorded, with_what_names(recorded, withheld), fields)
+    for pointer in fields.keys() - {pointer for _, pointer in prover.led}:
+        raise UsageError(f"{pointer} leads to no value of {event_id}", argument="withhold")
+    return proof
 
 
 def sealed_export(store: Store, *, withhold: Collection[str] = ()) -> Iterator[Any]:
@@ -83,7 +97,10 @@ def sealed_export(store: Store, *, withhold: Collection[str] = ()) -> Iterator[A
 
 
 class Prover:
-    """Makes proofs under the newest signed head of a log; NotFound where there is none."""
+    """Makes proofs under the newest signed head of a log; NotFound where there is none.
+
+    ``led`` are pointers to what was to be withheld that led to something, each with its event's id.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store, self.tables = store, tables_of(store)
@@ -94,11 +111,27 @@ class Prover:
         said = parse_checkpoint(parse_note(str(self.head.note)).text)
         self._said = SignedHead(*said, signers="")
         self._names: dict[str, dict[str, Any]] = {}
+        self.led = set[tuple[str, str]]()
 
-    def proof(self, recorded: Recorded, withheld: Mapping[int, str]) -> dict[str, Any]:
-        """The proof of a sealed event; ``withheld`` says why, by ordinal."""
+    def proof(
+        self, recorded: Recorded, withheld: Mapping[int, str], fields: Mapping[str, str] = {}
+    ) -> dict[str, Any]:
+        """The proof of a sealed event; ``withheld`` says why, by ordinal, ``fields`` by pointer.
+
+        A pointer that leads to what is not committed to by itself is refused. Where no payload can
+        be disclosed, because something was redacted, nothing of it is where a pointer is given.
+        """
         proof = self._of(recorded.stream, recorded.version, {*withheld, NAME})
         hidden = proof.pop("hidden")
+        told = proof["disclosed"].get(str(PAYLOAD))
+        if fields and told is None:
+            withheld = {PAYLOAD: "; ".join(fields.values())} | dict(withheld)
+            self.led |= {(recorded.id, pointer) for pointer in fields}
+        for pointer, why in fields.items() if told is not None else ():
+            for field in _commitments_at(b64decode(told["bytes"]), pointer, recorded.id):
+                self.led.add((recorded.id, pointer))
+                if proof["disclosed"].pop(field, None) is not None:
+                    hidden[field] = why
         if NAME not in withheld:
             proof["disclosed"][str(NAME)] = self._name(recorded)
         committed = {*entry_ordinals(b64decode(proof["entry"])), NAME}
@@ -233,6 +266,20 @@ def _fields(
     return told, hidden
 
 
+def _commitments_at(payload: bytes, pointer: str, event_id: str) -> Iterator[str]:
+    """The commitments to the values of a payload that a pointer leads to."""
+    wanted = Fields([pointer])
+    for span in spans(payload, lambda path, _: wanted.are_at(path)):
+        envelope = parsed(payload[span.start : span.end])
+        if envelope is None:
+            why = (
+                f"{span.pointer.decode()} of {event_id} was not recorded as a personal value: it "
+                "is proved with all of its payload alone, so withhold that"
+            )
+            raise UsageError(why, argument="withhold")
+        yield envelope.commitment.decode()
+
+
 def entry_ordinals(entry: bytes) -> Sequence[int]:
     """The ordinals that an entry has commitments of."""
     at = KIND_AT + 2 + int.from_bytes(entry[KIND_AT : KIND_AT + 2])
@@ -266,6 +313,21 @@ def signed_head(tables: SealTables) -> StoredHead:
     if head is not None:
         return head
     raise NotFound("no head of this log is signed yet: `refold checkpoint`", code="not_sealed")
+
+
+def with_what_names(recorded: Recorded, withheld: Mapping[int, str]) -> dict[int, str]:
+    """What is withheld of an event: where its stream's name is, also what would tell that name."""
+    if NAME not in withheld:
+        return dict(withheld)
+    root = re.escape(recorded.stream.partition("~")[0])
+    told = re.compile(rf"(?<!\w){root}(?!\w)".encode())
+    names_it = {
+        METADATA: SUBJECT in recorded.metadata
+        or told.search(msgspec.json.encode(recorded.metadata)) is not None,
+        PAYLOAD: told.search(recorded.raw) is not None,
+    }
+    also = [ordinal for ordinal, is_so in names_it.items() if is_so]
+    return dict.fromkeys(also, withheld[NAME]) | dict(withheld)
 
 
 def _ordinal(what: str) -> int:

@@ -162,7 +162,7 @@ class RedactedEvents:
                 gone = [one.decode() for one in pointers_without_secret(bytes(event.data))]
                 self._said(name := event_id(row.stream, row.version + at))
                 named = self._pointers.get(name, ())
-                if not all(any(_is_of(one, pointer) for pointer in named) for one in gone):
+                if not all(any(is_of(one, pointer) for pointer in named) for one in gone):
                     yield row.position + at
 
     @property
@@ -202,7 +202,7 @@ def commitments_in(entry: bytes) -> dict[int, bytes]:
     return {entry[one]: entry[one + 1 : one + COMMITMENT_BYTES] for one in parts}
 
 
-def _is_of(value: str, pointer: str) -> bool:
+def is_of(value: str, pointer: str) -> bool:
     """Whether what was redacted at a pointer is a value, holds it, or stood within it."""
     return f"{value}/".startswith(f"{pointer}/") or pointer.startswith(f"{value}/")
 

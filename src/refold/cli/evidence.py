@@ -28,7 +28,8 @@ from refold.cli.verify import WHY
     "--withhold",
     multiple=True,
     metavar="WHAT[=WHY]",
-    help="Do not disclose this: payload, metadata, name, an event's id, or a type.",
+    help="Do not disclose this: payload, metadata, name, an event's id, a type, or /a/pointer to "
+    "personal values, also behind an id or a type.",
 )
 @option("--disclose", multiple=True, metavar="WHAT", help="An event's id or a type, all the same.")
 @key_option
@@ -45,6 +46,7 @@ def evidence_command(
 
         refold evidence call-42 --out call-42.zip
         refold evidence call-42@7 --out refund.zip --withhold model.request="trade secret"
+        refold evidence call-42 --out call-42.zip --withhold user.utterance/text="her own words"
         refold verify call-42.zip --key example.com/agents+a1b2c3d4+AcK…
     """
     from refold.audit import evidence_bundle

@@ -141,8 +141,8 @@ def _verified(files: Sequence[str], keys: Sequence[str], against: Sequence[str])
 @option(
     "--withhold",
     multiple=True,
-    type=click.Choice(["payload", "metadata", "name"]),
-    help="Do not disclose this.",
+    metavar="WHAT",
+    help="Do not disclose payload, metadata, name, or the personal values at a /json/pointer.",
 )
 @option(
     "--format",

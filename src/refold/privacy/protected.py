@@ -12,7 +12,7 @@ from typing import Final
 
 from refold.core.stored import Row
 from refold.engine.store import Store
-from refold.errors import InvalidEvent, RefoldError, UsageError
+from refold.errors import Corrupt, InvalidEvent, RefoldError, UsageError
 from refold.ports import (
     Backend,
     Batch,

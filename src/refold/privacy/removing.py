@@ -12,9 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.audit.redacted import (
-    remains_of,
-)
+from refold.audit.redacted import is_of, remains_of
 from refold.audit.tables import is_sealed
 from refold.conversation.governance import RedactionApplied, RedactionCompleted
 from refold.engine.store import Store
@@ -30,6 +28,7 @@ from refold.privacy.envelope import (
     envelopes_of,
     parsed,
     place_in,
+    pointers_without_secret,
     sealed_view,
 )  # fmt: skip
 from refold.privacy.places import Path, spans, with_replaced
@@ -165,14 +164,22 @@ class TakingOut:
     def applied(
         self, redaction: str, wanted: Removal, despite: str | None = None
     ) -> list[RedactionApplied]:
-        """What is recorded of them before they are made."""
+        """What is recorded of them before they are made: each place from which a value goes."""
         return [
             RedactionApplied(
-                one.event.id, one.pointer, one.method, wanted.reason, wanted.by, redaction,
+                one.event.id, pointer, method, wanted.reason, wanted.by, redaction,
                 self._remains(one.event), despite,
             )
             for one in self._changes
+            for pointer, method in [(one.pointer, one.method), *self._beside_it(one)]
         ]  # fmt: skip
+
+    def _beside_it(self, change: ValueChange) -> Iterator[tuple[str, str]]:
+        """Where in the same event other personal values go, which say it once more."""
+        before = pointers_without_secret(bytes(change.event.stored.data))
+        for gone in pointers_without_secret(self._payloads[change.event.position]):
+            if gone not in before and not is_of(gone.decode(), change.pointer):
+                yield gone.decode(), "repetition"
 
     def make(self) -> None:
         """Make them, in one transaction; what is sealed is kept the entries of before."""

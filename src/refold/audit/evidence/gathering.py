@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.audit.entry import PAYLOAD
+from refold.audit.entry import METADATA, PAYLOAD
 from refold.audit.evidence.disclosure import Disclosure
 from refold.audit.evidence.governing import governing
 from refold.audit.note import VerifyingKey, check_note, parse_note
@@ -17,6 +17,7 @@ from refold.audit.tables import StoredHead
 from refold.audit.timestamps import TimeStamp, timestamps
 from refold.core.event import parse_event_id
 from refold.core.recorded import Recorded
+from refold.core.stored import ABSENT, StoredEvent
 from refold.engine.store import Store
 from refold.errors import NotFound, ProofError, UsageError
 from refold.privacy.envelope import Envelope, replaced
@@ -70,8 +71,12 @@ def gathered(store: Store, what: str, key: VerifyingKey, choice: Disclosure) -> 
     events, shown = [], []
     for recorded in history:
         withheld = choice.withheld(recorded, is_later=recorded.version > until)
-        events.append(prover.proof(recorded, withheld))
-        shown.append(None if PAYLOAD in withheld else as_disclosed(recorded, events[-1]))
+        fields = choice.fields(recorded)
+        events.append(prover.proof(recorded, withheld, fields))
+        is_told = str(PAYLOAD) in events[-1]["disclosed"] or not (fields or PAYLOAD in withheld)
+        told = recorded if METADATA not in withheld else without_metadata(recorded)
+        shown.append(as_disclosed(told, events[-1]) if is_told else None)
+    choice.check_fields(history, prover.led)
     stamps = timestamps(store, first=history[0].position, last=prover.head.size)[:STAMPS_MAX]
     stamped = [prove_continued(store, one.note) for one in stamps if one.note != prover.head.note]
     rest = list(_rest(prover, history[-1].position))
@@ -115,6 +120,14 @@ def with_payload(recorded: Recorded, raw: bytes) -> Recorded:
         return recorded
     stored = recorded._stored_as(recorded.stored_kind, raw)
     return msgspec.structs.replace(recorded, _stored=stored, _stored_events=None)
+
+
+def without_metadata(recorded: Recorded) -> Recorded:
+    """The same event of which nothing is said beside it."""
+    own = recorded._stored
+    stored = StoredEvent(recorded.stored_kind.tag, msgspec.Raw(recorded.raw), own.occurred_at)
+    shared = msgspec.structs.replace(recorded._append, metadata=ABSENT)
+    return msgspec.structs.replace(recorded, _stored=stored, _append=shared, _stored_events=None)
 
 
 def _asked(store: Store, what: str) -> tuple[str, int]:

@@ -66,7 +66,7 @@ def _shown(found: Gathered) -> Iterator[ShownEvent]:
             told["position"],
             told["type"],
             told["occurred_at"],
-            lines.get(recorded.origin_id, ()),
+            lines.get((shown or recorded).origin_id, ()),
             {ABOUT.get(str(one["ordinal"]), "a value"): one["why"] for one in proof["withheld"]},
             leaf_hash(b64decode(proof["entry"])).hex(),
             "" if shown is None else _text(shown),
