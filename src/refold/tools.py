@@ -27,6 +27,8 @@ from contextvars import ContextVar, Token
 from functools import partial, wraps
 from typing import Any, Final, Self, TypeVar, get_args, overload
 
+import msgspec
+
 from refold.capture.threads import current as conversation_in_force
 from refold.capture.writer import writer_in_force
 from refold.conversation.events import Effect
@@ -43,6 +45,14 @@ _said: Final[set[str]] = set()
 """What was logged, and is not again."""
 _inside: Final[ContextVar[Any]] = ContextVar("refold.tools.inside", default=None)
 """Where the run that goes on here is recorded: by whom, and the conversation that has a name."""
+
+standing_in: Final[ContextVar[Callable[[str, Any, str | None], str] | None]] = ContextVar(
+    "refold.tools.standing_in", default=None
+)
+"""Answers in the place of a decorated function: given the tool, its arguments and the call's id.
+
+It gives the text that the agent was told. The function does not run, and nothing is recorded.
+"""
 
 
 class RunningTool:
@@ -178,6 +188,8 @@ class ToolOf(RunningTool):
     def _begin(self) -> Told:
         if not self._name:
             raise UsageError("a block has no name: refold.tool('send_invoice', …)")
+        if standing_in.get() is not None:
+            raise UsageError(f"nothing can stand in for a block: let {self._name} be a function")
         declare(self._name, self._effect)
         return super()._begin()
 
@@ -193,6 +205,8 @@ class ToolOf(RunningTool):
 
             @wraps(function)
             async def run_async(*args: Any, **named: Any) -> Any:
+                if (instead := standing_in.get()) is not None:
+                    return _returned(function, instead(*self._asked(name, function, args, named)))
                 async with running(args, named) as run:
                     run.result = await function(*args, **named)
                 return run.result
@@ -201,12 +215,19 @@ class ToolOf(RunningTool):
 
         @wraps(function)
         def run(*args: Any, **named: Any) -> Any:
+            if (instead := standing_in.get()) is not None:
+                return _returned(function, instead(*self._asked(name, function, args, named)))
             with running(args, named) as run:
                 run.result = function(*args, **named)
                 run._is_awaited = inspect.iscoroutine(run.result)
             return run._awaited(run.result) if run._is_awaited else run.result
 
         return run  # type: ignore[return-value]
+
+    def _asked(self, name: str, function: F, args: Any, named: Any) -> tuple[str, Any, str | None]:
+        given = _arguments(_signature(function), args, named)
+        call_id = given.pop(self._call_id_from, None) if self._call_id_from else None
+        return name, tool_run.json_arguments(given), call_id if isinstance(call_id, str) else None
 
     def _running(
         self, name: str, signature: inspect.Signature | None, args: Any, named: Any
@@ -217,6 +238,19 @@ class ToolOf(RunningTool):
         given |= {name: type(value).__qualname__ for name, value in objects.items()}
         call_id = call_id if isinstance(call_id, str) else None
         return RunningTool(name, given, effect=self._effect, call_id=call_id, objects=objects)
+
+
+def _returned(function: Any, text: str) -> Any:
+    """What the agent was told, as the function gives it: text where it says so, else JSON's value.
+
+    A text that is no JSON is what the function gave.
+    """
+    if getattr(function, "__annotations__", {}).get("return") in (str, "str"):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 def _check(function: Any, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from refold.capture import threads
 from refold.capture.prices import Prices
-from refold.capture.sending import WATCHED, Named, Taps
+from refold.capture.sending import WATCHED, Named, Taps, standing_in, stood_in
 from refold.capture.writer import Address, OnError
 from refold.errors import UsageError
 
@@ -56,7 +56,8 @@ def _made(kind: str, store: Address, library: ModuleType | None = None, **option
     timeout = library.Timeout(ANSWER_S, connect=CONNECT_S)
     cls = getattr(library, kind)
     # A class of its own: a client that held itself would be there until cycles are collected.
-    watching = type(kind, (cls,), {"send": WATCHED[kind](cls.send, library, lambda: taps)})
+    send = stood_in(WATCHED[kind](cls.send, library, lambda: taps), library)
+    watching = type(kind, (cls,), {"send": send})
     made = watching(**{"timeout": timeout, "follow_redirects": True, **options})
     taps = Taps(store, lambda _: True, **own)
     weakref.finalize(made, taps.writer.stop)
@@ -98,11 +99,16 @@ def install(
     taps = Taps(store, watches, conversation=conversation, metadata=metadata, **recording)
     _installed.append(taps)
     threads.follow()
-    for library in [import_module(name) for name in LIBRARIES if find_spec(name)]:
+    for library in libraries():
         for kind, wrap in WATCHED.items():
             cls = getattr(library, kind)
             original, cls.send = cls.send, wrap(cls.send, library, _in_force)
             _patched.append((cls, original, cls.send))
+
+
+def libraries() -> list[ModuleType]:
+    """The HTTP libraries that are there."""
+    return [import_module(name) for name in LIBRARIES if find_spec(name)]
 
 
 def uninstall() -> None:
@@ -118,4 +124,4 @@ def uninstall() -> None:
 
 
 def _in_force() -> Taps | None:
-    return _installed[0] if _installed else None
+    return _installed[0] if _installed and standing_in.get() is None else None

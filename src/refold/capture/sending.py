@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, wraps
 from types import ModuleType
 from typing import Any, Final
@@ -34,6 +35,15 @@ _SEEN: Final = "refold.capture"
 _AS_BYTES: Final = "surrogateescape"
 Send = Callable[..., Any]
 Named = Callable[[Any], str | None]
+
+
+standing_in: Final[ContextVar[Callable[[ModuleType, Any, bytes], Any] | None]] = ContextVar(
+    "refold.capture.standing_in", default=None
+)
+"""Answers requests in the place of a service: given the library, the request and its content.
+
+See :func:`stood_in`. Nothing of it is recorded.
+"""
 
 
 class Taps:
@@ -237,6 +247,25 @@ def watched(original: Send, library: ModuleType, in_force: Callable[[], Taps | N
             return original(client, request, **options)
 
     return send_at_once
+
+
+def stood_in(original: Send, library: ModuleType) -> Send:
+    """The ``send`` of a client, blocking or async, for which something else may stand in."""
+
+    @wraps(original)
+    def send(client: Any, request: Any, **options: Any) -> Any:
+        instead = standing_in.get()
+        if instead is None:
+            return original(client, request, **options)
+        if not isinstance(client, library.AsyncClient):
+            return instead(library, request, request.read())
+
+        async def awaited() -> Any:
+            return instead(library, request, await request.aread())
+
+        return awaited()
+
+    return send
 
 
 WATCHED: Final = {"Client": watched, "AsyncClient": watched_async}

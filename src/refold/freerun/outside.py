@@ -37,6 +37,7 @@ REFUSED_MAX: Final = 100
 
 _guards: Final[list[Outside]] = []
 _live: Final[ContextVar[str | None]] = ContextVar("refold.freerun.live", default=None)
+_inside: Final[ContextVar[bool]] = ContextVar("refold.freerun.inside", default=False)
 _asking: Final = threading.local()
 
 
@@ -107,6 +108,17 @@ def closed_off(urls: Iterable[str]) -> Iterator[Outside]:
 
 
 @contextmanager
+def shut_in() -> Iterator[None]:
+    """In this block the code of its tasks and threads reaches nothing, whatever others may."""
+    _watch()
+    token = _inside.set(True)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
+
+
+@contextmanager
 def let_out(tool: str) -> Iterator[None]:
     """In this block a tool is read live: it reaches what it likes, and that is counted."""
     token = _live.set(tool)
@@ -141,15 +153,17 @@ def _remembering(resolve: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _audited(event: str, args: tuple[Any, ...]) -> None:
-    if not _guards or event not in _WATCHED or getattr(_asking, "is_ours", False):
+    if event not in _WATCHED or getattr(_asking, "is_ours", False):
         return
-    guards = [*_guards]
+    guards, is_shut_in = [*_guards], _inside.get()
+    if not guards and not is_shut_in:
+        return
     is_connection = event == "socket.connect"
     if (tool := _live.get()) is not None:
         for guard in guards:
             guard.live[tool] += is_connection
         return
-    if any(guard.allows(event, args) for guard in guards):
+    if not is_shut_in and any(guard.allows(event, args) for guard in guards):
         for guard in guards if is_connection else ():
             guard.connections[_place(args)] += 1
         return

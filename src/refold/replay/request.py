@@ -25,7 +25,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``messages``, ``tools`` and ``params`` are what goes over the wire; ``model`` is None where
     neither the variant nor the record names one. ``at`` is the event that the answer stands
-    beside, ``index`` the place of the decision in its conversation.
+    beside, ``index`` the place of the decision in its conversation, ``began_us`` when that began.
     """
 
     messages: list[Message]
@@ -34,6 +34,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     at: str = ""
     index: int = 0
+    began_us: int = 0
 
     def body(self) -> dict[str, Any]:
         """The JSON object to post to ``/chat/completions``."""
@@ -81,7 +82,7 @@ class RequestMaker:
 
     def _configure(self, configured: AgentConfigured) -> None:
         self._configured = configured
-        self._tools = [_as_openai(tool) for tool in configured.tools]
+        self._tools = [as_openai(tool) for tool in configured.tools]
         kept = configured.params.items()
         self._params = {name: value for name, value in kept if name not in RESERVED_PARAMS}
 
@@ -106,6 +107,7 @@ class RequestMaker:
             params={**self._params, **variant.params},
             at=decision.at,
             index=decision.index,
+            began_us=self._parts[0].occurred_at_us if self._parts else 0,
         )
 
 
@@ -159,7 +161,8 @@ def configured_by(seen: Iterable[Recorded]) -> AgentConfigured:
     return configured[-1].to_class(AgentConfigured) if configured else AgentConfigured()
 
 
-def _as_openai(tool: Tool) -> dict[str, Any]:
+def as_openai(tool: Tool) -> dict[str, Any]:
+    """A tool as chat completions are given it."""
     if tool.kind == "custom":
         return {"type": "custom", "custom": {"name": tool.name, "description": tool.description}}
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}

@@ -1,0 +1,51 @@
+"""The user's own code in a replay: what it asks its model is what the candidate is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec.structs import replace
+
+from refold.freerun.frameworks import beginning
+from refold.freerun.rerun import Rerun, RunOutcome
+from refold.replay.candidate import ChatEndpoint, ModelFailure
+from refold.replay.decision import Action
+from refold.replay.request import ChatRequest
+
+
+class OwnCode(ChatEndpoint):
+    """An agent as it stands, its model calls sent to an endpoint, its tools stood in for.
+
+    ``agent`` is a compiled graph of LangGraph, an ``Agent`` of the OpenAI Agents SDK or of
+    pydantic-ai; or a function without arguments that begins an agent and gives what takes each
+    turn of the user, sync or async. All else is as for :class:`~refold.replay.ChatEndpoint`;
+    ``model`` is asked for in place of the code's own.
+
+    At each decision the code is begun anew and led through the conversation so far: its model
+    answers, and its tools give, what is on record. What it then asks its model, with its own prompt
+    and tools, is sent to the endpoint. It reaches nothing itself, and its clock, chance and
+    identifiers are the same each time, as far as :mod:`refold.freerun.pinned` says. Its tools are
+    functions under ``refold.tool``, or the framework's.
+
+    Raises :class:`~refold.errors.UsageError` for what is no agent. Where the code does not come to
+    a question, the decision fails with the reason.
+    """
+
+    def __init__(self, agent: Any, base_url: str, **endpoint: Any) -> None:
+        super().__init__(base_url, **endpoint)
+        self._begin = beginning(agent)
+
+    async def ask(self, request: ChatRequest) -> Action:
+        """Ask for what the code asks here."""
+        came = await asyncio.to_thread(self._came, request)
+        if came.answer is not None:
+            return came.answer
+        if came.asked is None:
+            raise ModelFailure(came.refused, kind="error")
+        model = came.asked.model if self.model is None else request.model
+        at = {"at": request.at, "index": request.index, "began_us": request.began_us}
+        return await super().ask(replace(came.asked, model=model, **at))
+
+    def _came(self, request: ChatRequest) -> RunOutcome:
+        return Rerun(request).run(self._begin)

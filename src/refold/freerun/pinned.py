@@ -1,0 +1,76 @@
+"""Clock, chance and identifiers of code that is run again are the same each time.
+
+Pinned are ``time.time`` and ``time.time_ns``, ``uuid.uuid4`` and the functions of ``random``, for
+code that looks them up where it uses them. ``datetime.now``, ``secrets``, ``os.urandom``,
+generators of its own, and functions that were imported by name before, are not.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from random import Random
+from typing import Any, Final
+
+from refold.replay.request import ChatRequest
+
+TICK_US: Final = 1_000
+"""Each reading of the clock is so much later than the one before."""
+
+
+class _Pins:
+    """The clock, which begins where the conversation did, and chance, by its name."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self.now_us = request.began_us
+        self.chance = Random(request.at.rpartition("@")[0])
+
+    def time_ns(self) -> int:
+        self.now_us += TICK_US
+        return self.now_us * 1_000
+
+
+_pins: Final[ContextVar[_Pins | None]] = ContextVar("refold.freerun.pins", default=None)
+
+
+@contextmanager
+def pinned(request: ChatRequest) -> Iterator[None]:
+    """In this block the three are those of a request's conversation; one block at a time."""
+    _pin()
+    pins = _Pins(request)
+    token, before = _pins.set(pins), random.getstate()
+    random.seed(pins.chance.getrandbits(64))
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        _pins.reset(token)
+
+
+@cache
+def _pin() -> None:
+    real_s, real_ns, real_id = time.time, time.time_ns, uuid.uuid4
+
+    def now_s() -> float:
+        pins = _pins.get()
+        return real_s() if pins is None else pins.time_ns() / 1_000_000_000
+
+    def now_ns() -> int:
+        pins = _pins.get()
+        return real_ns() if pins is None else pins.time_ns()
+
+    def uuid4() -> uuid.UUID:
+        pins = _pins.get()
+        if pins is None:
+            return real_id()
+        return uuid.UUID(int=pins.chance.getrandbits(128), version=4)
+
+    own: dict[Any, Any] = {time: {"time": now_s, "time_ns": now_ns}, uuid: {"uuid4": uuid4}}
+    for module, functions in own.items():
+        for name, function in functions.items():
+            setattr(module, name, function)
