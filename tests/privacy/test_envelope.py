@@ -19,7 +19,6 @@ from refold.privacy.envelope import (
     DataKey,
     Envelope,
     commitment_of,
-    envelopes_of,
     is_withheld,
     opened,
     padded,
@@ -28,6 +27,7 @@ from refold.privacy.envelope import (
     sealed_view,
 )
 from refold.privacy.locked import cipher_of
+from refold.privacy.together import envelopes_of
 
 KEY = DataKey("ab" * 16, cipher_of(bytes(range(32))))
 STREAM, KIND = "call-42", "user.utterance"

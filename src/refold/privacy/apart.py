@@ -5,69 +5,116 @@ Pure. What stands round the values of a payload stays to the byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
-from refold.core.stored import ABSENT, decode_body
+from refold.core.stored import ABSENT, OccurredAt, decode_body
 from refold.privacy.places import Path, TextSpan, with_replaced
 
-Part = list[Any]
-"""An event: its kind and its payload, and where it has any its time and its metadata."""
-Slot = tuple[Any, Any, bytes, Sequence[TextSpan] | None]
-"""What is to be other text: a member of an object or an element of a list (the holder, and which).
+
+class Part(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """An event: its kind and its payload.
+
+    The payload is an object of the texts of its members, where the text that is made of that is
+    the same; else its text. (None of it can refer back to itself: no collector needs to look.)
+    """
+
+    tag: str
+    data: Any
+
+
+class _Bare(Part):
+    data: dict[str, msgspec.Raw]
+
+
+class _Timed(Part):
+    occurred_at: int | None
+
+
+class Noted(_Timed):
+    """An event that has metadata of its own."""
+
+    metadata: msgspec.Raw
+
+
+class _Event(msgspec.Struct, array_like=True, gc=False):
+    """A stored event whose payload is an object, as the text of its members."""
+
+    tag: str
+    data: dict[str, msgspec.Raw]
+    occurred_at: OccurredAt = None
+    metadata: msgspec.Raw = ABSENT
+
+
+Slot = tuple[Any, str, bytes, Sequence[TextSpan] | None]
+"""What is to be other text: a member of an object, or ``data`` of a part (the holder, and which).
 Where it is to have it inside, its text and the places in that; else None."""
 encode: Final = msgspec.json.Encoder().encode
+_decode_bare: Final = msgspec.json.Decoder(list[_Bare]).decode
+_decode_events: Final = msgspec.json.Decoder(list[_Event]).decode
+_decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+HOLE: Final = b"\x1f"
+"""Stands where a text is to be put in: a character that JSON text cannot hold."""
+_HOLE: Final = msgspec.Raw(HOLE)
 
 
-def taken_apart(
-    body: bytes, kinds: Sequence[str], decode: Callable[[bytes], Sequence[Any]]
-) -> list[Part]:
-    """The events of a body.
-
-    A payload is JSON text; or an object of the texts of its members, where ``decode`` gives it as
-    such and the text that is made of that is the same.
-    """
-    try:
-        parts = _parts(kinds, decode(body))
-    except msgspec.ValidationError:  # A payload is no object.
-        return _parts(kinds, decode_body(body))
-    if encode(parts) != body:
-        for part, event in zip(parts, decode_body(body), strict=True):
-            if encode(part[1]) != bytes(event.data):  # It has white space, or a name twice.
-                part[1] = event.data
-    return parts
+def taken_apart(body: bytes) -> list[Any]:
+    """The events of a body, each a :class:`Part`."""
+    for read in (_decode_bare, _with_times):
+        with suppress(msgspec.ValidationError):
+            parts: list[Any] = read(body)
+            if encode(parts) == body:
+                return parts
+    # A payload is no object, or it has white space or a name twice.
+    return [_part(event, _apart(event.data)) for event in decode_body(body)]
 
 
-def at_way(part: Part, way: Path) -> tuple[Any, Any, bytes]:
+def at_way(part: Part, way: Path) -> tuple[Any, str, bytes]:
     """A member of an event's payload, or without a way all of that, as a slot and its text."""
-    holder: Any = part[1] if way else part
-    name: Any = way[0] if way else 1
-    return holder, name, encode(holder[name])
+    if way:
+        return part.data, way[0], bytes(part.data[way[0]])
+    return part, "data", encode(part.data)
 
 
-def put_together(parts: Sequence[Part], slots: Iterable[Slot], texts: Iterable[bytes]) -> bytes:
-    """The body of some events with texts in their slots, in order."""
-    left = iter(texts)
+def with_holes(parts: Sequence[Part], slots: Iterable[Slot]) -> bytes:
+    """The body of some events with one hole for each text that is to be put in, in order."""
     for holder, name, text, places in slots:
-        if places is None:
-            made = next(left)
+        made = _HOLE
+        if places is not None:
+            made = msgspec.Raw(with_replaced(text, [(place, HOLE) for place in places]))
+        if holder.__class__ is dict:
+            holder[name] = made
         else:
-            made = with_replaced(text, [(place, next(left)) for place in places])
-        holder[name] = msgspec.Raw(made)
+            setattr(holder, name, made)
     return encode(parts)
 
 
-def _parts(kinds: Sequence[str], events: Sequence[Any]) -> list[Part]:
-    return [
-        [kind, event.data, *_rest(event)]
-        if event.occurred_at is not None or event.metadata is not ABSENT
-        else [kind, event.data]
-        for kind, event in zip(kinds, events, strict=True)
-    ]
+def filled(text: bytes, texts: Iterable[bytes]) -> bytes:
+    """A text with others in its holes, in order."""
+    return b"".join(chain.from_iterable(zip(text.split(HOLE), [*texts, b""], strict=True)))
 
 
-def _rest(event: Any) -> tuple[Any, ...]:
-    time, metadata = event.occurred_at, event.metadata
-    return (time,) if metadata is ABSENT else (time, metadata)
+def _with_times(body: bytes) -> list[Part]:
+    return [_part(event, event.data) for event in _decode_events(body)]
+
+
+def _part(event: Any, data: Any) -> Part:
+    if event.metadata is not ABSENT:
+        return Noted(event.tag, data, event.occurred_at, event.metadata)
+    return (
+        Part(event.tag, data)
+        if event.occurred_at is None
+        else _Timed(event.tag, data, event.occurred_at)
+    )
+
+
+def _apart(payload: msgspec.Raw) -> dict[str, msgspec.Raw] | msgspec.Raw:
+    with suppress(msgspec.ValidationError):
+        members = _decode_members(payload)
+        if encode(members) == bytes(payload):
+            return members
+    return payload

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
-from itertools import accumulate, chain, repeat
-from struct import iter_unpack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from refold.privacy.places import Path, spans
@@ -35,9 +33,8 @@ OPENING: Final = b'{"refold:personal":['
 _OPENING_TEXT: Final = OPENING.decode()
 SALT_BYTES, NONCE_BYTES, DRAWN_BYTES = 32, 12, 44
 """Of random bytes that one envelope takes, the salt comes first."""
-_HEAD_BYTES: Final = SALT_BYTES + 4
-_TAG_BYTES: Final = 16
-_DRAWN: Final = f"{SALT_BYTES}s{NONCE_BYTES}s"
+HEAD_BYTES: Final = SALT_BYTES + 4
+TAG_BYTES: Final = 16
 FIELD: Final = 16
 """The ordinal of what a personal value is committed to under."""
 LEAST_BYTES: Final = 32
@@ -45,11 +42,11 @@ LEAST_BYTES: Final = 32
 _ENVELOPE: Final = re.compile(
     rb'\{"refold:personal":\["([0-9a-f]{32}|)","([A-Za-z0-9_-]{43})","([A-Za-z0-9_-]*)"\]\}'
 )
-_COMMITMENT: Final = b"refold/commitment/1" + bytes([FIELD])
+COMMITMENT: Final = b"refold/commitment/1" + bytes([FIELD])
 _BOUND: Final = b"refold/personal/1"
-_LAST: Final = (bytes(range(128)), b"", b"AQgw", b"AEIMQUYcgkosw048")
+LAST: Final = (bytes(range(128)), b"", b"AQgw", b"AEIMQUYcgkosw048")
 """What base64url of some bytes can end with, by its length modulo 4: the other bits are zeros."""
-_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
 class Damaged(ValueError):
@@ -97,40 +94,6 @@ def place_in(kind: str, pointer: bytes) -> bytes:
     return b"\0%b\0%b\0" % (kind.encode(), pointer)
 
 
-def envelopes_of(
-    stream: str, key: DataKey | None, values: Sequence[bytes], places: Sequence[bytes], drawn: bytes
-) -> list[bytes]:
-    """The envelopes of the JSON texts of some values of a stream, under one key.
-
-    ``places`` says where each stands (:func:`place_in`), ``drawn`` has 44 random bytes for each
-    that nothing else ever gets. Without a key nothing is encrypted: then a value can be redacted,
-    and that is all.
-    """
-    join = b"".join
-    salts, nonces = zip(*iter_unpack(_DRAWN, drawn), strict=True)
-    frames = zip(*map(_frame, map(len, values)), strict=True)
-    sizes, sizes_inside, zeros, fills, lengths, filled = frames
-    salted = map(join, zip(repeat(_COMMITMENT), salts, sizes, values, strict=False))
-    # Texts of bytes that come to multiples of three are joined and cut as those are.
-    text = _text(join([sha256(one).digest() + b"\0" for one in salted]))
-    commitments = [text[at : at + 43] for at in range(0, len(text), 44)]
-    if key is None:
-        opening = OPENING + b'"","'
-        secrets = [_text(salt + value) for salt, value in zip(salts, values, strict=True)]
-    else:
-        opening, bound = b'%b"%b","' % (OPENING, key.id.encode()), _bound_to(stream, key.id)
-        plains = map(join, zip(salts, sizes_inside, values, zeros, strict=True))
-        abouts = map(join, zip(repeat(bound), places, commitments, strict=False))
-        locked = map(key.cipher.encrypt, nonces, plains, abouts)
-        text = _text(join(chain.from_iterable(zip(nonces, locked, fills, strict=True))))
-        starts = accumulate(filled, initial=0)
-        secrets = [text[at : at + length] for at, length in zip(starts, lengths, strict=False)]
-    return [
-        join((opening, commitment, b'","', secret, b'"]}'))
-        for commitment, secret in zip(commitments, secrets, strict=True)
-    ]
-
-
 def opened(envelope: Envelope, stream: str, place: bytes, key: DataKey | None) -> Salted:
     """The value in an envelope that has its secret, by the key that it names.
 
@@ -141,16 +104,16 @@ def opened(envelope: Envelope, stream: str, place: bytes, key: DataKey | None) -
     if name:
         if key is None or key.id.encode() != name:
             raise Damaged("the key is another")
-        plain = _decrypted(plain, _bound_to(stream, key.id) + place + commitment, key)
-        length = int.from_bytes(plain[SALT_BYTES:_HEAD_BYTES])
-        value = plain[_HEAD_BYTES : _HEAD_BYTES + length]
-        if len(plain) != _HEAD_BYTES + padded(length):
+        plain = _decrypted(plain, bound_to(stream, key.id) + place + commitment, key)
+        length = int.from_bytes(plain[SALT_BYTES:HEAD_BYTES])
+        value = plain[HEAD_BYTES : HEAD_BYTES + length]
+        if len(plain) != HEAD_BYTES + padded(length):
             raise Damaged("its length is another")
     else:
         value = plain[SALT_BYTES:]
     salt = plain[:SALT_BYTES]
-    is_short = secret[-1:] in _LAST[len(secret) % 4]
-    if _text(commitment_of(salt, value)) != commitment or not is_short:
+    is_short = secret[-1:] in LAST[len(secret) % 4]
+    if text_of(commitment_of(salt, value)) != commitment or not is_short:
         raise Damaged("its commitment is to another value")
     return Salted(value, salt)
 
@@ -207,7 +170,7 @@ def sealed_view(payload: bytes) -> bytes:
 
 def commitment_of(salt: bytes, value: bytes) -> bytes:
     """The hash that binds to a personal value: 32 bytes, as docs/reference/audit-format.md says."""
-    return sha256(_COMMITMENT + salt + len(value).to_bytes(8) + value).digest()
+    return sha256(COMMITMENT + salt + len(value).to_bytes(8) + value).digest()
 
 
 @lru_cache(maxsize=4096)
@@ -224,48 +187,26 @@ def padded(length: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _bound_to(stream: str, key: str) -> bytes:
+def bound_to(stream: str, key: str) -> bytes:
     """The part of the associated data that all values of a stream under a key have in common."""
     return b"%b%b\0%b" % (_BOUND, key.encode(), stream.encode())
-
-
-class _Frame(NamedTuple):
-    """What a value of some length takes in its envelope.
-
-    Its size, in eight bytes and in four, and the zeros after it; what is added to the secret for a
-    multiple of three bytes; how long the secret is as text, without that and with it.
-    """
-
-    size: bytes
-    size_inside: bytes
-    zeros: bytes
-    fill: bytes
-    text_length: int
-    filled_length: int
-
-
-@lru_cache(maxsize=4096)
-def _frame(length: int) -> _Frame:
-    secret = NONCE_BYTES + _HEAD_BYTES + padded(length) + _TAG_BYTES
-    size, zeros, fill = length.to_bytes(8), bytes(padded(length) - length), bytes(-secret % 3)
-    return _Frame(size, size[4:], zeros, fill, (secret * 4 + 2) // 3, (secret + 2) // 3 * 4)
 
 
 def _decrypted(locked: bytes, about: bytes, key: DataKey) -> bytes:
     try:
         return key.cipher.decrypt(locked[:NONCE_BYTES], locked[NONCE_BYTES:], about)
-    except _refusals() as error:
+    except refusals() as error:
         raise Damaged("it was changed, or stood elsewhere") from error
 
 
-def _refusals() -> tuple[type[Exception], ...]:
+def refusals() -> tuple[type[Exception], ...]:
     """How decrypting fails; looked up when it does."""
     from cryptography.exceptions import InvalidTag
 
     return InvalidTag, ValueError
 
 
-def _text(value: bytes) -> bytes:
+def text_of(value: bytes) -> bytes:
     """Base64url without padding."""
     text = b2a_base64(value, newline=False)
     return text.replace(b"+", b"-").replace(b"/", b"_").rstrip(b"=")
@@ -273,6 +214,6 @@ def _text(value: bytes) -> bytes:
 
 def _bytes(text: bytes) -> bytes:
     try:
-        return a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4), strict_mode=True)
+        return a2b_base64(text.translate(STANDARD) + b"=" * (-len(text) % 4), strict_mode=True)
     except ValueError as error:
         raise Damaged("its secret is no base64url") from error

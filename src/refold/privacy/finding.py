@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-import msgspec
-
-from refold.core.stored import ABSENT, OccurredAt, decode_body
-from refold.privacy.apart import Part, Slot, at_way, taken_apart
+from refold.privacy.apart import Slot, at_way, taken_apart
 from refold.privacy.envelope import place_in
 from refold.privacy.fields import Fields, FieldTable
 from refold.privacy.places import Path, pointer_of, spans
@@ -26,7 +23,7 @@ class _Plan(NamedTuple):
 
     kind: str
     fields: Fields
-    members: Sequence[tuple[str, bytes]] | None
+    members: Mapping[str, bytes] | None
 
     def is_personal(self, path: Path, text: bytes) -> bool:
         """Whether a value is, by the way to it; the payload itself only where it has no members."""
@@ -35,13 +32,13 @@ class _Plan(NamedTuple):
 
 
 class PersonalValues(NamedTuple):
-    """An append taken apart, and its personal values, each in a slot.
+    """An append taken apart, and its personal values as they stand in it, each in a slot.
 
     Of each there is its JSON text, where it stands (:func:`refold.privacy.envelope.place_in`), and
     the index of its event.
     """
 
-    parts: list[Part]
+    parts: list[Any]
     slots: list[Slot]
     values: list[bytes]
     places: list[bytes]
@@ -62,14 +59,13 @@ class PersonalValues(NamedTuple):
 class Finder:
     """Finds what a table says is personal.
 
-    Where the members are known by name that are personal, or have something in them that is, the
-    payload is decoded as its members, and nothing else of it is looked at.
+    Where the members are known by name that are personal, or have something in them that is,
+    nothing else of a payload is looked at.
     """
 
     def __init__(self, table: FieldTable) -> None:
         self._table = table
-        self._known: tuple[Mapping[str, _Plan | None], Callable[[bytes], Sequence[Any]]]
-        self._known = {}, decode_body
+        self._plans: dict[str, _Plan | None] = {}
 
     def found(
         self, body: bytes, kinds: Sequence[str], more: Mapping[int, Sequence[str]] = {}
@@ -78,44 +74,38 @@ class Finder:
 
         ``more`` are JSON Pointers to values that are personal too, by the event's index.
         """
-        plans, decode = self._known_of(kinds)
-        found = PersonalValues(taken_apart(body, kinds, decode), [], [], [], [])
+        plans = self._plans_of(kinds)
+        found = PersonalValues(taken_apart(body), [], [], [], [])
         parts, slots, values, places, owners = found
-        for index, part in enumerate(parts):
-            kind, payload = part[0], part[1]
+        for index, kind in enumerate(kinds):
             plan = plans[kind]
             if index in more:
                 fields = Fields.joined(None if plan is None else plan.fields, more[index])
                 plan = _Plan(kind, fields, None)
             if plan is None:
                 continue
-            if plan.members is None or payload.__class__ is not dict:
+            payload, members = parts[index].data, plan.members
+            if members is None or payload.__class__ is not dict:
                 found.look_inside(index, (), plan)
                 continue
-            for name, place in plan.members:
-                value = payload.get(name)
-                if value is not None:
+            for name in members if len(members) == 1 else filter(members.__contains__, payload):
+                if name in payload:
+                    place = members[name]
                     if place:
                         slots.append((payload, name, b"", None))
-                        values.append(bytes(value))
+                        values.append(bytes(payload[name]))
                         places.append(place)
                         owners.append(index)
                     else:
                         found.look_inside(index, (name,), plan)
         return found
 
-    def _known_of(
-        self, kinds: Sequence[str]
-    ) -> tuple[Mapping[str, _Plan | None], Callable[[bytes], Sequence[Any]]]:
-        """Plans by kind, and what decodes a body of events of these kinds."""
-        plans, decode = self._known
+    def _plans_of(self, kinds: Sequence[str]) -> Mapping[str, _Plan | None]:
+        plans = self._plans
         if not plans.keys() >= set(kinds):
             kept = {} if len(plans) > _KINDS_MAX else plans
-            plans = {**{kind: self._plan(kind) for kind in kinds}, **kept}
-            shapes: Any = tuple(_shape(kind, plan) for kind, plan in plans.items())
-            decode = msgspec.json.Decoder(list[Union[shapes]]).decode  # noqa: UP007
-            self._known = plans, decode
-        return plans, decode
+            plans = self._plans = {**{kind: self._plan(kind) for kind in kinds}, **kept}
+        return plans
 
     def _plan(self, kind: str) -> _Plan | None:
         fields = self._table.of(kind)
@@ -125,15 +115,4 @@ class Finder:
             name: place_in(kind, pointer_of((name,))) if (name,) in fields.paths else b""
             for name in fields.names
         }
-        return _Plan(kind, fields, [*places.items()] or None)
-
-
-def _shape(kind: str, plan: _Plan | None) -> Any:
-    """What an event is decoded as."""
-    is_apart = plan is not None and plan.members is not None
-    fields: Any = [
-        ("data", dict[str, msgspec.Raw] if is_apart else msgspec.Raw),
-        ("occurred_at", OccurredAt, None),
-        ("metadata", msgspec.Raw, ABSENT),
-    ]
-    return msgspec.defstruct("_Event", fields, array_like=True, frozen=True, tag=kind)
+        return _Plan(kind, fields, places or None)

@@ -6,16 +6,13 @@ Text is changed in place and never encoded again: everything around a value stay
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
 
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]|[^\s\[\]{},:"]+', re.DOTALL)
-_start: Final = attrgetter("start")
-_decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_key: Final = msgspec.json.Decoder(str).decode
 Path = tuple[str, ...]
 """The steps to a value: names of members, and numbers of elements as text."""
@@ -50,44 +47,6 @@ def spans(text: bytes, is_wanted: Callable[[Path, int], bool]) -> list[TextSpan]
     tokens = _TOKEN.finditer(text)
     _pass(tokens, next(tokens), (), is_wanted, found)
     return found
-
-
-def members_at(text: bytes, signs: Iterable[bytes]) -> list[TextSpan] | None:
-    """Those members of an object that begin with a sign, such as ``"text":``, in order.
-
-    None where a look at it all is needed: it is no object, a sign stands deeper too, or is written
-    in another way. In a text the quotes of a sign are escaped, so that it is a name wherever it is.
-    """
-    try:
-        members = _decode_members(text)
-    except msgspec.DecodeError:
-        return None
-    found = []
-    for sign in signs:
-        name = _name_of(sign)
-        value = None if name is None else members.get(name)
-        if name is not None and value is not None:
-            start = text.find(sign) + len(sign)
-            if text.count(sign) != 1 or not text.startswith(bytes(value), start):
-                return None
-            found.append(TextSpan((name,), start, start + len(value)))
-    found.sort(key=_start)
-    return found
-
-
-@lru_cache(maxsize=4096)
-def sign_of(name: str) -> bytes:
-    """What a member begins with."""
-    return msgspec.json.encode(name) + b":"
-
-
-@lru_cache(maxsize=4096)
-def _name_of(sign: bytes) -> str | None:
-    """The name in a sign; None where it is none."""
-    try:
-        return _decode_key(sign[:-1])
-    except msgspec.DecodeError:
-        return None
 
 
 def with_replaced(text: bytes, places: list[tuple[TextSpan, bytes]]) -> bytes:

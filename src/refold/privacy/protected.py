@@ -28,7 +28,7 @@ from refold.privacy.access import AccessLog, AskedAbout
 from refold.privacy.envelope import ERASED, WITHHELD, DataKey, Salted, holds_envelopes
 from refold.privacy.finding import Finder
 from refold.privacy.looking import LookedBody, looked_body
-from refold.privacy.opening import Known, damaged_in, fields_of, keys_in, opened_row
+from refold.privacy.opening import ClosedRow, Known, damaged_in, fields_of, keys_in, opened_row
 from refold.privacy.privacy import Privacy
 from refold.privacy.protecting import protected_body
 from refold.privacy.subject_keys import SubjectKeys
@@ -162,9 +162,10 @@ class Protected:
 
     def opened(self, rows: Sequence[Row]) -> list[Row]:
         """Stored rows with values in the place of envelopes, for who may read them."""
-        wanted = [(row, ids) for row in rows if (ids := keys_in(row))]
-        known = self._known([(row.stream, ids) for row, ids in wanted])
-        return [opened_row(row, known.get(row.stream, {})) for row in rows]
+        closed = [ClosedRow(row) if holds_envelopes(row.body) else None for row in rows]
+        pairs = [*zip(rows, closed, strict=True)]
+        known = self._known([(row.stream, one.keys) for row, one in pairs if one])
+        return [one.opened(known.get(row.stream, {})) if one else row for row, one in pairs]
 
     def damaged(self, row: Row) -> list[Corrupt]:
         """Each personal value of a stored append that is not the one committed to."""

@@ -11,11 +11,11 @@ from typing import Final
 
 from refold.core.stored import decode_body
 from refold.errors import InvalidEvent
-from refold.privacy.apart import put_together
-from refold.privacy.envelope import DRAWN_BYTES, OPENING, DataKey, envelopes_of, holds_envelopes
+from refold.privacy.apart import Noted, filled, with_holes
+from refold.privacy.envelope import DRAWN_BYTES, OPENING, DataKey, holds_envelopes
 from refold.privacy.finding import Finder, PersonalValues
+from refold.privacy.together import envelopes_of
 
-_WITH_METADATA: Final = 4
 Draw = Callable[[int], bytes]
 """Gives so many random bytes that nothing else ever gets."""
 _RESERVED: Final = (
@@ -45,27 +45,33 @@ def protected_body(
     found = finder.found(body.encode(), kinds, more)
     if not found.values:
         return body
-    made = [b""] * len(found.values)
-    for key, numbers in _by_key(found, key_of):
-        values = [found.values[number] for number in numbers]
-        places = [found.places[number] for number in numbers]
-        envelopes = envelopes_of(stream, key, values, places, draw(DRAWN_BYTES * len(values)))
-        for number, envelope in zip(numbers, envelopes, strict=True):
-            made[number] = envelope
-    return put_together(found.parts, found.slots, made).decode()
+
+    def closed(
+        key: DataKey | None, values: Sequence[bytes], places: Sequence[bytes]
+    ) -> list[bytes]:
+        return envelopes_of(stream, key, values, places, draw(DRAWN_BYTES * len(values)))
+
+    if Noted not in map(type, found.parts):
+        made = closed(key_of(b""), found.values, found.places)
+    else:
+        made = [b""] * len(found.values)
+        for key, numbers in _by_key(found, key_of):
+            values = [found.values[number] for number in numbers]
+            envelopes = closed(key, values, [found.places[number] for number in numbers])
+            for number, envelope in zip(numbers, envelopes, strict=True):
+                made[number] = envelope
+    return filled(with_holes(found.parts, found.slots), made).decode()
 
 
 def _by_key(
     found: PersonalValues, key_of: Callable[[bytes], DataKey | None]
 ) -> Iterable[tuple[DataKey | None, Sequence[int]]]:
-    """The numbers of the values under each key."""
-    if max(map(len, found.parts)) < _WITH_METADATA:
-        return [(key_of(b""), range(len(found.values)))]
+    """The numbers of the values under each key, where events have metadata of their own."""
     keys: dict[str, DataKey | None] = {}
     numbers: dict[str, list[int]] = {}
     for number, owner in enumerate(found.owners):
-        _, _, *rest = found.parts[owner]
-        key = key_of(bytes(rest[1]) if len(rest) > 1 else b"")
+        part = found.parts[owner]
+        key = key_of(bytes(part.metadata) if isinstance(part, Noted) else b"")
         name = "" if key is None else key.id
         keys[name] = key
         numbers.setdefault(name, []).append(number)

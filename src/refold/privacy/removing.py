@@ -25,7 +25,6 @@ from refold.privacy.envelope import (
     OPENING,
     REDACTED,
     DataKey,
-    envelopes_of,
     parsed,
     place_in,
     pointers_without_secret,
@@ -39,6 +38,7 @@ from refold.privacy.related import Lineage, find_event
 from refold.privacy.settling import keep_sealed, settle_all
 from refold.privacy.stored import stored_backend
 from refold.privacy.texts import HISTORY, LookedEvent
+from refold.privacy.together import envelopes_of
 
 CUT_OFF: Final = "it was cut off before anything went"
 Progress = Callable[[int, int], None]
