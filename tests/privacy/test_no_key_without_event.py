@@ -22,10 +22,11 @@ from refold import Decider, Event, Fold, Query, Recorded
 from refold.conversation import Conversation, to_messages, transcript
 from refold.conversation.what_if import what_if
 from refold.errors import RefoldError, Unavailable
-from refold.privacy import envelope
+from refold.privacy import subject_keys
 from refold.privacy.access import ACCESS_STREAM, Policy
 from refold.privacy.access_report import accesses
 from refold.privacy.keyring import KeysAtHand, new_keyring, save_keyring
+from refold.privacy.locked import cipher_of
 from refold.privacy.privacy import Privacy
 from refold.projections import Projection, Projector, Rows, Table
 from refold.replay import Action, ChatRequest, Variant, compare, replay
@@ -236,15 +237,21 @@ def test_what_is_read_was_recorded_before(
     """The value comes out, and whenever one was decrypted the event stood on disk."""
     decrypted = 0
 
-    def decrypt(locked: bytes, about: bytes, key: envelope.DataKey) -> bytes:
-        nonlocal decrypted
-        decrypted += 1
-        # By another connection, which sees what is committed.
-        assert ("ann", "care", "allowed") in reads(protection.path)
-        return real(locked, about, key)
+    class Watched:
+        """What encrypts with a data key."""
 
-    real = envelope._decrypted
-    monkeypatch.setattr(envelope, "_decrypted", decrypt)
+        def __init__(self, key: bytes) -> None:
+            self._cipher = cipher_of(key)
+            self.encrypt = self._cipher.encrypt
+
+        def decrypt(self, nonce: bytes, locked: bytes, about: bytes) -> bytes:
+            nonlocal decrypted
+            decrypted += 1
+            # By another connection, which sees what is committed.
+            assert ("ann", "care", "allowed") in reads(protection.path)
+            return self._cipher.decrypt(nonce, locked, about)
+
+    monkeypatch.setattr(subject_keys, "cipher_of", Watched)
     with protection.store() as store:
         assert CANARY in shown(path(store))
     assert decrypted
@@ -284,7 +291,7 @@ def test_what_cannot_be_recorded_is_not_read(
         raise Unavailable("the disk is full")
 
     monkeypatch.setattr(access, "_events", full)
-    monkeypatch.setattr(envelope, "_decrypted", None)
+    monkeypatch.setattr(subject_keys, "cipher_of", None)
     with protection.store() as store, pytest.raises(RefoldError) as raised:
         path(store)
     assert raised.value.code == "access_not_recorded"
@@ -340,9 +347,9 @@ def test_a_reader_that_dies_before_it_reads_has_been_recorded(
     save_keyring(protection.keyring, tmp_path / "keyring")
     program = f"""
 import os, refold
-from refold.privacy import envelope, load_keyring
+from refold.privacy import load_keyring, subject_keys
 from refold.privacy.privacy import Privacy
-envelope._decrypted = lambda *_: os._exit(9)
+subject_keys.cipher_of = lambda *_: os._exit(9)
 privacy = Privacy(load_keyring({str(tmp_path / "keyring")!r}), {FIELDS!r}, actor="ann")
 with refold.open({str(protection.path)!r}, privacy=privacy) as store:
     print(store.event("call-42@2").data)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from refold.conversation import UserUtterance
-from refold.errors import Corrupt, NotFound, Unavailable, UsageError
+from refold.errors import Corrupt, NotFound, RefoldError, Unavailable, UsageError
 from refold.privacy import load_keyring, new_keyring, save_keyring
 from refold.privacy.envelope import WITHHELD
 from refold.privacy.keyring import KEYRING_VARIABLE, PASSPHRASE, KeysAtHand, Wrapped
@@ -357,6 +357,77 @@ def test_a_service_that_fails_says_so(vault: tuple[type[Transit], str]) -> None:
         keyring.wrap(b"x", b"")
     with pytest.raises(Unavailable):
         VaultTransit("http://127.0.0.1:9/v1/transit", "agents", TOKEN).wrap(b"x", b"")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]", b"7", b"null", b'"text"', b"<html>", b"", b"{}", b'{"data": 7}', b'{"data": []}',
+        b'{"data": {"ciphertext": 7, "plaintext": null, "latest_version": "1"}}',
+        b'{"data": {"ciphertext": "odd", "plaintext": "%", "latest_version": 1.5}}',
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_odd_is_told_as_that(
+    content: bytes, vault: tuple[type[Transit], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands at the address: an error of ours, and not one of Python's."""
+    engine, url = vault
+    keyring = VaultTransit(url, "agents", TOKEN)
+    wrapped = keyring.wrap(b"x" * 32, b"about")
+
+    def answered(handler: Transit, *_: Any, **__: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    monkeypatch.setattr(engine, "_answered", answered)
+    for ask in (
+        lambda: keyring.wrap(b"x", b""),
+        lambda: keyring.unwrap(wrapped, b"about"),
+        lambda: keyring.newest,
+    ):
+        with pytest.raises(Unavailable, match="odd"):
+            ask()
+    monkeypatch.setattr(engine, "_answered", lambda handler, *_, **__: handler.send_error(404))
+    with pytest.raises(UsageError, match="there is no such key"):
+        keyring.wrap(b"x", b"")
+
+
+def test_a_service_on_this_machine_is_asked_past_any_proxy(
+    vault: tuple[type[Transit], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Token and data keys would go to it in clear."""
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert VaultTransit(vault[1], "agents", TOKEN).newest == "agents:v1"
+    there = VaultTransit("http://vault.invalid/v1/transit", "agents", TOKEN)
+    with pytest.raises(Unavailable, match="refused"):
+        assert there.newest
+
+
+def test_a_password_is_never_shown(
+    vault: tuple[type[Transit], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that of an address, in errors and facts, nor the passphrase of a keyring."""
+    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+    assert "hidden" not in repr(KeyringPlace("agents.keyring", "hidden"))
+    _, url = vault
+    address = url.replace("http://", "http://ann:hidden@")
+    place = KeyringPlace(f"vault+{address}/agents")
+    assert "hidden" not in repr(place) + repr(place.load())
+    gone = KeyringPlace("vault+http://ann:hidden@127.0.0.1:9/v1/transit/agents").load()
+    odd = KeyringPlace(f"vault+{address}/other").load()
+    for ask in (
+        lambda: gone.wrap(b"x" * 32, b""),
+        lambda: odd.unwrap(Wrapped("other:v1", b"vault:v1:AAAA"), b""),
+        lambda: VaultTransit(address, "agents", "wrong").wrap(b"x", b""),
+        lambda: KeyringPlace("vault+http://ann:hidden@example.com/v1/transit/agents").load(),
+    ):
+        with pytest.raises(RefoldError) as raised:
+            ask()
+        assert "hidden" not in f"{raised.value} {raised.value.facts}"
 
 
 @pytest.mark.parametrize("text", ["vault+https://host", "vault+http:///v1/x", "vault+https://h/x"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -117,3 +118,19 @@ def test_more_subjects_than_are_remembered_leave_no_snapshot(
         tell(store)
         assert first_said_of(store) == ["of bob", "own 0"]
         assert not kept(store)
+
+
+def test_a_snapshot_that_the_program_reads_is_recorded_too(url: str, keyring: KeysAtHand) -> None:
+    """Of all that went in, for its purpose."""
+    with opened(url, keyring, actor="first") as store:
+        tell(store)
+        assert first_said_of(store) == ["of bob", "own 0"]
+        assert kept(store)
+        keys = store._backend.keys  # type: ignore[attr-defined]
+        subjects = {shown_as(keys.pseudonym(one)) for one in ("bob", "call-1")}
+    with opened(url, keyring) as store:
+        reading: Any = store._backend.read_by_program("verification")  # type: ignore[attr-defined]
+        program = refold.Store(reading)
+        assert first_said_of(program) == ["of bob", "own 0"]
+        found = {(one.subject, one.purpose) for one in accesses(store, actor="refold")}
+        assert found == {(one, "verification") for one in subjects}

@@ -17,6 +17,7 @@ from refold.cli.private import open_store
 from refold.cli.text import address
 from refold.errors import BackendError, Corrupt
 from refold.privacy.decisions import check_decided
+from refold.privacy.stored import check_in_clear
 from refold.privacy.unprotected import check_unprotected
 
 OF_THE_SERVER: Final = ("server ", "indexes", "partitions", "projections", "roles")
@@ -77,7 +78,7 @@ def _looked_at(url: str, *, repair: bool) -> list[str]:
         )
         bad = [name for check in checks for name in _shown(*check)]
         with suppress(BackendError, Corrupt):  # What cannot be read was told before.
-            for name, _, detail in check_unprotected(store):
+            for name, _, detail in (*check_in_clear(store), *check_unprotected(store)):
                 shown = {"check": name, "good": True, "warning": True, "detail": detail}
                 output.show(shown, f"{output.styled('look', fg='yellow')} {name}: {detail}")
         return bad

@@ -242,7 +242,7 @@ class Protected:
             write = write._replace(body=looked.text)
         if not fields and not looked.pointers and not holds_envelopes(write.body):
             return write
-        self.keys.hidden(b"")  # From the first value on, the store says that it holds such.
+        self.keys.begin()  # From the first value on, the store says that it holds such.
         subject_of, keys = self._subjects.of(write, forks), dict[str, DataKey]()
 
         def key_of(metadata: bytes) -> DataKey | None:

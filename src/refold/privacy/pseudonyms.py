@@ -20,19 +20,24 @@ _OF: Final = "SELECT pseudonym FROM privacy_subjects WHERE subject = ?"
 def pseudonyms(store: Store, subject: str) -> list[str]:
     """All that a subject is called, the name for what is recorded now first; maybe none.
 
-    With a keyring a pseudonym follows from the name (an HMAC); without one it was drawn when it
-    was first needed, and one that was drawn stays in use when a keyring comes.
+    With a keyring a pseudonym follows from the name (an HMAC), and one that was drawn before stays
+    in use. Without one the key of that HMAC would stand in the clear, and whoever has the database
+    could try names: so a pseudonym is drawn when it is first needed, and forgotten in the end.
     """
     keeper, keys = keeper_of_tables(store), keys_of(store)
-    of_key = [] if keys is None else [f"subject-{keys.pseudonym(subject).hex()[:32]}"]
-    if not keeper.query(dialect_of(keeper).exists, ("privacy_subjects",)):
-        return of_key
-    return [*of_key, *(str(one) for (one,) in keeper.query(_OF, (subject,)))]
+    drawn = _drawn(keeper, subject)
+    if keys is None or not (keys.keyring or keys.has_begun):
+        return drawn
+    of_key = f"subject-{keys.pseudonym(subject).hex()[:32]}"
+    return [of_key, *drawn] if keys.keyring else [*drawn, of_key]
 
 
 def pseudonym(store: Store, subject: str) -> str:
     """What a subject is called from now on; drawn where it has no pseudonym yet."""
-    known, keeper = pseudonyms(store, subject), keeper_of_tables(store)
+    keeper, keys = keeper_of_tables(store), keys_of(store)
+    known = (
+        _drawn(keeper, subject) if keys is None or not keys.keyring else pseudonyms(store, subject)
+    )
     if known:
         return known[0]
     drawn = f"subject-{secrets.token_hex(16)}"
@@ -47,6 +52,12 @@ def pseudonym(store: Store, subject: str) -> str:
     return keeper.write(within)
 
 
+def _drawn(keeper: TableKeeper, subject: str) -> list[str]:
+    if not keeper.query(dialect_of(keeper).exists, ("privacy_subjects",)):
+        return []
+    return [str(one) for (one,) in keeper.query(_OF, (subject,))]
+
+
 def forget(store: Store, subject: str) -> None:
     """Forget who a drawn pseudonym was of: then nothing leads back from it."""
     keeper = keeper_of_tables(store)
@@ -56,7 +67,7 @@ def forget(store: Store, subject: str) -> None:
 
 
 def keys_of(store: Store) -> SubjectKeys | None:
-    """The data keys of a store that was opened with a keyring."""
+    """The data keys of a store, with a keyring or without; None where it can have none."""
     keys = getattr(store._backend, "keys", None)
     return keys if isinstance(keys, SubjectKeys) else None
 

@@ -9,28 +9,27 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
-from refold.ports import Begin, TableKeeper
+from refold.ports import TableKeeper
 from refold.privacy.keyring import (
     KEYRING_VARIABLE,
     Keyring,
     KeysAtHand,
+    Wrapped,
     load_keyring,
     parse_keyring,
     replace_keyring,
 )
 from refold.privacy.locked import alone_in
 from refold.privacy.stored import has_keys, stored_backend
-from refold.privacy.subject_keys import SubjectKeys, about_row
+from refold.privacy.subject_keys import KeyRow, SubjectKeys, about_row, wrap_anew
 from refold.privacy.vault import SCHEMES, VaultTransit, vault_of
-
-_WRAP: Final = """
-UPDATE privacy_keys SET wrapped = ?, tenant_key = ?
-WHERE key = ? AND tenant_key = ? AND destroyed_at IS NULL"""
+from refold.secrecy import without_password
 
 
 class Turned(NamedTuple):
@@ -50,6 +49,9 @@ class KeyringPlace(NamedTuple):
 
     text: str
     passphrase: str = ""
+
+    def __repr__(self) -> str:
+        return f"KeyringPlace({without_password(self.text)!r})"
 
     def load(self) -> KeysAtHand | VaultTransit:
         """The keyring as it stands there."""
@@ -123,7 +125,7 @@ def _wrap_anew(keeper: TableKeeper, keyring: Keyring) -> tuple[int, int]:
         return 0, 0
     keys, newest, after, done, lost = SubjectKeys(keeper, keyring), keyring.newest, "", 0, 0
     while rows := keys.rows(after=after):
-        after, changed = rows[-1].key, []
+        after, changed = rows[-1].key, list[tuple[Wrapped, KeyRow]]()
         for row in rows:
             if row.destroyed_at is None and row.tenant_key != newest:
                 try:
@@ -131,14 +133,9 @@ def _wrap_anew(keeper: TableKeeper, keyring: Keyring) -> tuple[int, int]:
                 except NotFound:
                     lost += 1
                     continue
-                made = keyring.wrap(secret, about_row(row.key, row.subject))
-                changed.append((made.wrapped, made.tenant_key, row.key, row.tenant_key))
-
-        def put(begin: Begin, some: list[tuple[bytes, str, str, str]] = changed) -> None:
-            begin().executemany(_WRAP, some)
-
+                changed.append((keyring.wrap(secret, about_row(row.key, row.subject)), row))
         if changed:
-            keeper.write(put)
+            keeper.write(partial(wrap_anew, rows=changed))
         done += len(changed)
     return done, lost
 

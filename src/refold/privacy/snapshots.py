@@ -105,9 +105,11 @@ class ClosedSnapshots(Protected):
     def _given(self, stream: str, found: Snapshot, subjects: Collection[str]) -> Snapshot | None:
         """A snapshot, where who reads may read all that went in; that is recorded."""
         asked = {AskedAbout(subject, stream) for subject in subjects}
-        if self.keys.keyring is None or (
-            not self._program and asked and self._access.allowed(asked) != asked
-        ):
+        if self.keys.keyring is None:
+            return None
+        if self._program:
+            self._access.note(asked, purpose=self._program)
+        elif asked and self._access.allowed(asked) != asked:
             return None
         with suppress(RefoldError):  # Of a file that is only read no key is made.
             return opened_snapshot(found, self.keys.for_snapshots())

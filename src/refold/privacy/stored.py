@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from refold.engine.store import Store
@@ -54,3 +55,16 @@ def outlives(log: object) -> bool:
     return isinstance(log, TableKeeper) and not (
         isinstance(log, Copied) and not isinstance(log, Measured)
     )
+
+
+def check_in_clear(store: Store) -> Iterator[tuple[str, bool, str]]:
+    """One line of a diagnosis: whether what is declared personal is stored without encryption."""
+    log = stored_backend(store)
+    if not isinstance(log, TableKeeper) or not has_keys(log):
+        return
+    if log.query("SELECT 1 FROM privacy_keys WHERE tenant_key = '' AND destroyed_at IS NULL"):
+        why = (
+            "some are not encrypted: they were declared without a keyring, so whoever has the "
+            "database reads them, and the key that digests of keyed appends are hidden by"
+        )
+        yield "personal values", True, why

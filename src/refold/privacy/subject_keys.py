@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from refold.errors import NotFound, Unavailable, UsageError
@@ -53,6 +54,9 @@ _ADD: Final = """
 INSERT INTO privacy_keys (key, subject, wrapped, tenant_key, created_at)
 VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 _DESTROY: Final = "UPDATE privacy_keys SET wrapped = ?, destroyed_at = ? WHERE key = ?"
+_WRAP: Final = """
+UPDATE privacy_keys SET wrapped = ?, tenant_key = ?
+WHERE key = ? AND tenant_key = ? AND destroyed_at IS NULL"""
 _ROWS: Final = "SELECT key, subject, wrapped, tenant_key, destroyed_at FROM privacy_keys"
 _LIVING: Final = f"{_ROWS} WHERE subject = ? AND destroyed_at IS NULL"
 _COUNT: Final = "SELECT count(*) FROM privacy_keys WHERE destroyed_at IS NOT NULL"
@@ -127,6 +131,7 @@ class SubjectKeys:
         self._ids = Remembered[bytes, str]()
         self._rows = Remembered[str, KeyRow]()
         self._keys = Remembered[str, DataKey | str]()
+        self._pseudonyms = Remembered[str, bytes]()
         self._asked_s = -FRESH_S
         self._destroyed = -1
 
@@ -193,18 +198,49 @@ class SubjectKeys:
 
     def pseudonym(self, name: str) -> bytes:
         """What a subject is known by in tables: HMAC-SHA256 of its name, 32 bytes."""
+        with self._lock:
+            known = self._pseudonyms.known(name) if isinstance(name, str) else None
+        if known is not None:
+            return known
         raw = name.encode(errors="surrogatepass") if isinstance(name, str) else b""
         if not 1 <= len(raw) <= SUBJECT_BYTES_MAX:
             why = "is no name of a subject: give text of 1 to 1,024 bytes"
             raise UsageError(f"subject={name!r:.99} {why}", argument="subject")
-        return self.hidden(b"\0" + raw)
+        made = self.hidden(b"\0" + raw)
+        with self._lock:
+            self._pseudonyms.put(name, made)
+        return made
 
     def hidden(self, value: bytes) -> bytes:
-        """HMAC-SHA256 of a value, under a key of this store: 32 bytes that do not tell it."""
-        if not self._hidden_by:
-            with self._lock:
-                self._hidden_by = self.secret(self._made(_INDEX))
+        """HMAC-SHA256 of a value, under a key of this store: 32 bytes that do not tell it.
+
+        Without a keyring that key stands in the clear beside what it hides.
+        """
+        self.begin()
         return hmac.digest(self._hidden_by, value, "sha256")
+
+    def begin(self) -> None:
+        """Let the store say that it holds personal values, as it does from the first on.
+
+        What stood in the clear, from before there was a keyring, is wrapped where it can be.
+        """
+        if self._hidden_by:
+            return
+        with self._lock:
+            row = self._made(_INDEX)
+            secret = self.secret(row)
+            if self.keyring is not None and not row.tenant_key:
+                made = self.keyring.wrap(secret, about_row(row.key, row.subject))
+                with suppress(UsageError, Unavailable):  # Of a file that is only read it stays.
+                    self._keeper.write(partial(wrap_anew, rows=[(made, row)]))
+            self._hidden_by = secret
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a key of the HMAC."""
+        if self._hidden_by:
+            return True
+        return has_keys(self._keeper) and bool(self._keeper.query(_LIVING, (_INDEX,)))
 
     def destructions(self) -> int:
         """How many keys were destroyed until now, by any process; here all know of them then."""
@@ -313,6 +349,12 @@ class SubjectKeys:
         for known in (self._ids, self._rows, self._keys):
             known.clear()
         self._asked_s = -FRESH_S
+
+
+def wrap_anew(begin: Begin, rows: Iterable[tuple[Wrapped, KeyRow]]) -> None:
+    """Store what wraps some keys now, of those that stand as they were read."""
+    values = [(made.wrapped, made.tenant_key, row.key, row.tenant_key) for made, row in rows]
+    begin().executemany(_WRAP, values)
 
 
 def about_row(key: str, subject: bytes) -> bytes:
