@@ -16,7 +16,7 @@ from refold.core.stored import ABSENT, OccurredAt, decode_body
 from refold.privacy.places import Path, TextSpan, with_replaced
 
 
-class Part(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+class EventApart(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """An event: its kind and its payload.
 
     The payload is an object of the texts of its members, where the text that is made of that is
@@ -27,15 +27,15 @@ class Part(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False
     data: Any
 
 
-class _Bare(Part):
+class _BareApart(EventApart):
     data: dict[str, msgspec.Raw]
 
 
-class _Timed(Part):
+class _TimedApart(EventApart):
     occurred_at: int | None
 
 
-class Noted(_Timed):
+class NotedApart(_TimedApart):
     """An event that has metadata of its own."""
 
     metadata: msgspec.Raw
@@ -54,7 +54,7 @@ Slot = tuple[Any, str, bytes, Sequence[TextSpan] | None]
 """What is to be other text: a member of an object, or ``data`` of a part (the holder, and which).
 Where it is to have it inside, its text and the places in that; else None."""
 encode: Final = msgspec.json.Encoder().encode
-_decode_bare: Final = msgspec.json.Decoder(list[_Bare]).decode
+_decode_bare: Final = msgspec.json.Decoder(list[_BareApart]).decode
 _decode_events: Final = msgspec.json.Decoder(list[_Event]).decode
 _decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 HOLE: Final = b"\x1f"
@@ -63,7 +63,7 @@ _HOLE: Final = msgspec.Raw(HOLE)
 
 
 def taken_apart(body: bytes) -> list[Any]:
-    """The events of a body, each a :class:`Part`."""
+    """The events of a body, each a :class:`EventApart`."""
     for read in (_decode_bare, _with_times):
         with suppress(msgspec.ValidationError):
             parts: list[Any] = read(body)
@@ -73,14 +73,14 @@ def taken_apart(body: bytes) -> list[Any]:
     return [_part(event, _apart(event.data)) for event in decode_body(body)]
 
 
-def at_way(part: Part, way: Path) -> tuple[Any, str, bytes]:
+def at_way(part: EventApart, way: Path) -> tuple[Any, str, bytes]:
     """A member of an event's payload, or without a way all of that, as a slot and its text."""
     if way:
         return part.data, way[0], bytes(part.data[way[0]])
     return part, "data", encode(part.data)
 
 
-def with_holes(parts: Sequence[Part], slots: Iterable[Slot]) -> bytes:
+def with_holes(parts: Sequence[EventApart], slots: Iterable[Slot]) -> bytes:
     """The body of some events with one hole for each text that is to be put in, in order."""
     for holder, name, text, places in slots:
         made = _HOLE
@@ -98,17 +98,17 @@ def filled(text: bytes, texts: Iterable[bytes]) -> bytes:
     return b"".join(chain.from_iterable(zip(text.split(HOLE), [*texts, b""], strict=True)))
 
 
-def _with_times(body: bytes) -> list[Part]:
+def _with_times(body: bytes) -> list[EventApart]:
     return [_part(event, event.data) for event in _decode_events(body)]
 
 
-def _part(event: Any, data: Any) -> Part:
+def _part(event: Any, data: Any) -> EventApart:
     if event.metadata is not ABSENT:
-        return Noted(event.tag, data, event.occurred_at, event.metadata)
+        return NotedApart(event.tag, data, event.occurred_at, event.metadata)
     return (
-        Part(event.tag, data)
+        EventApart(event.tag, data)
         if event.occurred_at is None
-        else _Timed(event.tag, data, event.occurred_at)
+        else _TimedApart(event.tag, data, event.occurred_at)
     )
 
 

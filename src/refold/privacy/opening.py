@@ -15,7 +15,7 @@ import msgspec
 from refold.core.event import event_id
 from refold.core.stored import SEPARATOR, Row, decode_body
 from refold.errors import Corrupt
-from refold.privacy.apart import Part, Slot, at_way, filled, taken_apart, with_holes
+from refold.privacy.apart import EventApart, Slot, at_way, filled, taken_apart, with_holes
 from refold.privacy.envelope import (
     OPENING,
     REDACTED,
@@ -94,7 +94,7 @@ class ClosedRow:
         text = filled(self._with_holes, self._shown(known))
         return self._row._replace(body=text.decode() if isinstance(self._row.body, str) else text)
 
-    def _slots(self, parts: Sequence[Part], version: int) -> list[Slot]:
+    def _slots(self, parts: Sequence[EventApart], version: int) -> list[Slot]:
         slots = list[Slot]()
         for at, part in enumerate(parts, version):
             payload = part.data

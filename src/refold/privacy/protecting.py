@@ -11,7 +11,7 @@ from typing import Final
 
 from refold.core.stored import decode_body
 from refold.errors import InvalidEvent
-from refold.privacy.apart import Noted, filled, with_holes
+from refold.privacy.apart import NotedApart, filled, with_holes
 from refold.privacy.envelope import DRAWN_BYTES, OPENING, DataKey, holds_envelopes
 from refold.privacy.finding import Finder, PersonalValues
 from refold.privacy.together import envelopes_of
@@ -51,7 +51,7 @@ def protected_body(
     ) -> list[bytes]:
         return envelopes_of(stream, key, values, places, draw(DRAWN_BYTES * len(values)))
 
-    if Noted not in map(type, found.parts):
+    if NotedApart not in map(type, found.parts):
         made = closed(key_of(b""), found.values, found.places)
     else:
         made = [b""] * len(found.values)
@@ -71,7 +71,7 @@ def _by_key(
     numbers: dict[str, list[int]] = {}
     for number, owner in enumerate(found.owners):
         part = found.parts[owner]
-        key = key_of(bytes(part.metadata) if isinstance(part, Noted) else b"")
+        key = key_of(bytes(part.metadata) if isinstance(part, NotedApart) else b"")
         name = "" if key is None else key.id
         keys[name] = key
         numbers.setdefault(name, []).append(number)

@@ -30,7 +30,7 @@ _CIPHERTEXT: Final = re.compile(r"vault:v([0-9]{1,9}):.")
 _TOO_OLD: Final = ("version is too old", "minimum decryption version", "trimmed")
 
 
-class _Answer(msgspec.Struct):
+class _TransitAnswer(msgspec.Struct):
     """What of an answer is looked at."""
 
     data: dict[str, Any] | None = None
@@ -119,7 +119,7 @@ class VaultTransit:
             raise self._odd(f"it does not say {name}")
         return said
 
-    def _sent(self, method: str, path: str, said: Any = None) -> _Answer:
+    def _sent(self, method: str, path: str, said: Any = None) -> _TransitAnswer:
         import httpx2
 
         where, host = f"{self._shown}/{path}", urlsplit(self._url).hostname or ""
@@ -151,9 +151,9 @@ class VaultTransit:
         return Unavailable(f"{self._shown} gives an answer that is odd: {why}", url=self._shown)
 
 
-def _answer_of(content: bytes) -> _Answer | None:
+def _answer_of(content: bytes) -> _TransitAnswer | None:
     try:
-        return msgspec.json.decode(content, type=_Answer) if content else _Answer()
+        return msgspec.json.decode(content, type=_TransitAnswer) if content else _TransitAnswer()
     except ValueError:
         return None
 
