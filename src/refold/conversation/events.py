@@ -317,6 +317,37 @@ class LabelRecorded(Payload, frozen=True):
     at: str | None = None
 
 
+@event("goal.stated")
+class GoalStated(Payload, frozen=True):
+    """What the user of a conversation wanted, for who stands in for them; the last one counts.
+
+    ``text`` tells it, ``facts`` are what they know, by name, and ``wants`` what they are to bring
+    up, each in a sentence. ``by`` is who says so: rules, a model, a person.
+    """
+
+    text: str
+    facts: dict[str, str] = {}
+    wants: list[str] = []
+    by: str = ""
+
+
+SimulatorFault = Literal["invents_facts", "forgets_goal", "ends_early", "answers_for_agent"]
+"""What can be wrong with a simulated user, by rules."""
+
+
+@event("simulator.faulted")
+class SimulatorFaulted(Payload, frozen=True):
+    """What a simulated user just said is at fault: by that, nothing is shown of the agent.
+
+    It gave a value that nobody had given, said that it does not know what it was to know or never
+    asked for what it wants, ended while it was asked something, or spoke as the agent; ``detail``
+    is what shows that.
+    """
+
+    kind: SimulatorFault
+    detail: str = ""
+
+
 def sha256_of(value: Any) -> str:
     """SHA-256 in hex of a text in UTF-8, or of a JSON value with sorted keys; "" for neither."""
     try:

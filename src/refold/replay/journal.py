@@ -22,7 +22,7 @@ from refold.replay.decision import Action, Call, Decision, decisions
 from refold.replay.events import ReplayFinished, ReplayStarted
 from refold.replay.request import ChatRequest
 from refold.replay.requests import Outcome
-from refold.replay.variant import NEXT_STEP, Variant, branch_name
+from refold.replay.variant import Variant, branch_name
 
 ORIGIN: Final = "replay"
 UNREADABLE: Final = (CodecError, UpcastFailed, Corrupt)
@@ -132,14 +132,14 @@ class Journal:
             with suppress(Conflict):
                 self.store.save_branch(shared, branch, variant=said)
         self.begun.add(branch)
-        started = ReplayStarted(variant=said, mode=NEXT_STEP, sample=self.sample)
-        return [Append(branch, [started], key=_key(branch, "started"))]
+        started = ReplayStarted(variant=said, mode=self.variant.made, sample=self.sample)
+        return [Append(branch, [started], key=key_of(branch, "started"))]
 
     def ending(self, stream: str, left: Left | None = None) -> list[Append]:
         """What closes a stream's branch with its counts, unless it is its last word already."""
         branch = self.branch(stream)
         # The first is written once, also where another run comes upon what only lacks it.
-        first = _key(branch, "finished")
+        first = key_of(branch, "finished")
         if left is not None and left.is_own:
             finished = ReplayFinished(answered=left.answered, failed=left.failed)
             return [Append(branch, [finished], key=first)]
@@ -187,7 +187,7 @@ def _append(task: Task, outcome: Outcome) -> Append:
     said = {"origin": ORIGIN, "replay": {"at": decision.at, "index": decision.index}}
     if outcome.action is not None:
         events = answer_events(outcome.action, f"replay-{decision.version}", task.tools)
-        return Append(branch, events, metadata=said, key=_key(branch, str(decision.version)))
+        return Append(branch, events, metadata=said, key=key_of(branch, str(decision.version)))
     status = None if outcome.failure is None else outcome.failure.status
     failed = ModelFailed(error=outcome.error, attempt=outcome.attempts, status=status)
     return Append(branch, [failed], metadata=said)
@@ -235,6 +235,7 @@ def _called(call: Call, tool: Tool, message_id: str) -> ToolCall:
     )
 
 
-def _key(branch: str, what: str) -> str:
+def key_of(branch: str, what: str) -> str:
+    """The key under which something is put on a branch once, whoever does it."""
     # Hashed: a key may not be longer than a stream's name, and this holds one.
     return "replay-" + hashlib.sha256(f"{branch}\n{what}".encode()).hexdigest()

@@ -61,6 +61,14 @@ class RequestMaker:
         self._asked = [(variant, meant_of(self._parts, variant)) for variant in variants]
         self._configure(AgentConfigured())
 
+    def keep_until(self, version: int) -> None:
+        """Know of nothing after a version; what comes there is said by :meth:`go_on`."""
+        self._parts = [part for part in self._parts if part.version <= version]
+
+    def go_on(self, history: Iterable[Recorded]) -> None:
+        """Know of what came next, too."""
+        self._parts += parts_of(history)
+
     def at(self, decision: Decision) -> list[ChatRequest]:
         """The request of each variant for a decision; decisions come in their order.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from msgspec.structs import replace
 
 from refold.core.expected import NO_EVENTS
 from refold.engine.checks import check_given, check_progress
@@ -11,6 +13,7 @@ from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError, refuse_unless
 from refold.event_loop import Interrupted, LoopThread
+from refold.replay.budget import Budget
 from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.clients import ClientCandidate, candidate_of
 from refold.replay.decision import Prices, check_prices
@@ -24,6 +27,18 @@ from refold.replay.summary import ReplaySummary as ReplaySummary
 from refold.replay.variant import NEXT_STEP, OPENED, Variant, check_variant, checked_streams
 
 
+class Mode(Protocol):
+    """Another way to ask than decision by decision, such as :class:`refold.freerun.FreeRun`."""
+
+    def stamped(self, variant: Variant) -> Variant:
+        """The variant that its answers are kept as."""
+        ...
+
+    def running(self, how: RunOptions, prices: Prices, /) -> Callable[..., RunningReplay]:
+        """What makes a run of it."""
+        ...
+
+
 def replay(
     store: Store,
     streams: Iterable[str] | Mapping[str, int | None],
@@ -31,7 +46,7 @@ def replay(
     candidate: Candidate,
     *,
     control: Variant | None = None,
-    mode: Literal["next-step"] = NEXT_STEP,
+    mode: Literal["next-step"] | Mode = NEXT_STEP,
     sample: int = 0,
     prices: Prices | None = None,
     progress: Progress | None = None,
@@ -42,7 +57,7 @@ def replay(
 
     Where ``streams`` is a mapping, as :attr:`Dataset.versions` is, each is asked up to its version.
     At each decision it gets the recorded conversation so far with only ``variant`` changed, and
-    answers once. Several variants, and a ``control`` that is the recorded agent asked again, are
+    answers once; with ``mode=refold.freerun.FreeRun()`` it goes on with its own answers. Several variants, and a ``control`` that is the recorded agent asked again, are
     asked in turn at each decision. What is to be asked, and what it is to be judged by, is put on
     record before the first answer: see :class:`~refold.replay.events.ReplayPlanned`. Answers are
     saved on a branch a conversation (see :func:`branch_name`), each under a key, so running again
@@ -60,7 +75,11 @@ def replay(
     anything is asked, and :class:`~refold.errors.Unavailable` when the candidate cannot be reached
     or gets nowhere.
     """
-    refuse_unless(mode == NEXT_STEP, f"{NEXT_STEP!r}; verify() looks at the record", mode=mode)
+    refuse_unless(
+        mode == NEXT_STEP or not isinstance(mode, str),
+        f"{NEXT_STEP!r} or a refold.freerun.FreeRun(); verify() looks at the record",
+        mode=mode,
+    )
     check_store(store, call="replay", instead=OPENED)
     candidate = candidate_of(candidate)
     check_progress(progress)
@@ -68,18 +87,25 @@ def replay(
     check_given(sample=sample)
     how = RunOptions(**options)
     variants = _checked_variants(variant, control)
+    is_control = [one is control for one in variants]
+    making: Callable[..., RunningReplay] = RunningReplay
+    if not isinstance(mode, str):
+        bounds: Any = how.max_cost, how.max_tokens
+        how = replace(how, budget=how.budget or Budget(*bounds, prices or {}))
+        variants = [mode.stamped(one) for one in variants]
+        making = mode.running(how, prices or {})
     model, endpoint = None, None
     if isinstance(candidate, ChatEndpoint | ClientCandidate):
         model, endpoint = candidate.model, candidate.url
     asked = [answered_by(store, one, endpoint) for one in variants]
     journals = [Journal(store, one, sample + n) for n in range(how.samples) for one in asked]
-    run = RunningReplay(store, journals, model, prices or {}, progress, waits, how.actor)
+    run = making(store, journals, model, prices or {}, progress, waits, how.actor)
     run.plan(checked_streams(streams), streams if isinstance(streams, Mapping) else {})
     if not run.is_whole:
         known_by = how.run(asked, sample, run.versions)
         run.terms = [
-            how.terms(one, given is control, sample, known_by, (model, endpoint), prices or {})
-            for one, given in zip(asked, variants, strict=True)
+            how.terms(one, given, sample, known_by, (model, endpoint), prices or {})
+            for one, given in zip(asked, is_control, strict=True)
         ]
         _work_off(run, how.asker(candidate, prices or {}), how.workers)
     return run.summary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
@@ -26,7 +26,7 @@ from refold.replay.plan import keep_plan
 from refold.replay.request import RequestMaker, configured_by, meant_of
 from refold.replay.requests import GRACE_S, Asker, Outcome
 from refold.replay.summary import ReplaySummary, together
-from refold.replay.variant import REPLAY_MARK
+from refold.replay.variant import MODES, REPLAY_MARK
 
 Progress = Callable[[int, int, Decimal | None, int], None]
 """Called with ``(done, total, cost, failures)`` of this run, after every decision.
@@ -90,6 +90,8 @@ class RunningReplay:
         names = list(dict.fromkeys(streams))
         for journal in self.journals:
             summary = ReplaySummary(
+                mode=journal.variant.made,
+                not_measured=MODES[journal.variant.made],
                 variant=journal.variant,
                 variant_id=journal.variant.id,
                 sample=journal.sample,
@@ -111,7 +113,7 @@ class RunningReplay:
             for variant in {id(one.variant): one.variant for one in self.journals}.values():
                 meant_of(history, variant)
             found = {decision.at for decision in decisions(history)}
-            missing = [found - _answered(journal.read(stream)) for journal in self.journals]
+            missing = [found - self._done(found, journal.read(stream)) for journal in self.journals]
         except UNREADABLE as error:
             self._unreadable(stream, error)
             return
@@ -123,6 +125,10 @@ class RunningReplay:
                 self._end(stream, place)
         if any(missing):
             self._missing[stream] = {n: len(left) for n, left in enumerate(missing) if left}
+
+    def _done(self, every: Set[str], branch: Iterable[Recorded]) -> Set[str]:
+        """Which of all decisions need not be asked, by what is on their branch."""
+        return {at for at, answer in answers(branch).items() if answer.action is not None}
 
     def _end(self, stream: str, place: int) -> None:
         """Close a branch for which a run that was cut off had done everything but that."""
@@ -171,7 +177,7 @@ class RunningReplay:
                     continue
                 self._asking += 1
                 try:
-                    outcome = await asker.ask(task.request)
+                    outcome = await self._ask(asker, task)
                 finally:
                     self._asking -= 1
                 if before is not None:
@@ -186,6 +192,9 @@ class RunningReplay:
         except (KeyboardInterrupt, SystemExit) as error:
             # By itself it would leave the event loop at once, and with it what is under way.
             raise Interrupted from error
+
+    async def _ask(self, asker: Asker, task: Task) -> Outcome:
+        return await asker.ask(task.request)
 
     async def _next(self) -> tuple[Task | None, Outcome | None]:
         """The next that is to be asked; at the end what the service had failed, with how."""
@@ -249,7 +258,7 @@ class RunningReplay:
         lefts: dict[int, Left] = {}
         for place in places:
             events = self.journals[place].read(stream)
-            left = lefts[place] = Left(every - _answered(events), not events)
+            left = lefts[place] = Left(every - self._done(every, events), not events)
             if not left.decisions:
                 self._end(stream, place)
                 self._leases.give_back([self.journals[place].branch(stream)])
@@ -309,10 +318,7 @@ class RunningReplay:
         self._flushing = None
 
     def _record(self, batch: list[_Waiting]) -> list[Outcome]:
-        # The first: a service that was never reached leaves nothing.
-        while self.terms:
-            keep_plan(self.store, self.terms[0], self.versions, actor=self.actor)
-            del self.terms[0]
+        self._keep_plan()
         outcomes = record(self.store, [(one.task, one.outcome) for one in batch])
         ends = {id(task.left): task for task, _, _ in batch}
         ended = [task for task in ends.values() if not task.left.decisions]
@@ -320,6 +326,12 @@ class RunningReplay:
         list(self.store.append_many(endings))
         self._leases.give_back(task.journal.branch(task.stream) for task in ended)
         return outcomes
+
+    def _keep_plan(self) -> None:
+        # With the first answer: a service that was never reached leaves nothing.
+        while self.terms:
+            keep_plan(self.store, self.terms[0], self.versions, actor=self.actor)
+            del self.terms[0]
 
     def _tell(self) -> None:
         """Say how far it is."""
@@ -353,10 +365,6 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
         for task in late:
             task.cancel()
         await asyncio.wait(late, timeout=1)
-
-
-def _answered(branch: Iterable[Recorded]) -> set[str]:
-    return {at for at, answer in answers(branch).items() if answer.action is not None}
 
 
 def _check_stream(stream: str, branch: str) -> None:

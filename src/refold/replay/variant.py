@@ -17,6 +17,24 @@ NOT_MEASURED: Final = (
     "to there and answered once. This does not show where its own answers would have led, what "
     "its own tool calls would have returned, or whether the conversation would have ended well."
 )
+FREE_RUN: Final = "free-run"
+SIMULATED_USER: Final = "simulated-user"
+MODES: Final = {
+    NEXT_STEP: NOT_MEASURED,
+    FREE_RUN: (
+        "free-run: the candidate went on with its own answers, and was told what the recorded user "
+        "said as long as it did what was recorded; what follows its first other action is "
+        "conditional, as that user answered another agent, and is left out of every rate here. "
+        "This does not show how a user would have answered it."
+    ),
+    SIMULATED_USER: (
+        "simulated-user: the candidate went on with its own answers, and was told what the "
+        "recorded user said as long as it did what was recorded; after its first other action a "
+        "stand-in played the user, and all of that is conditional and left out of every rate here. "
+        "This does not show what a person would have done: the stand-in has faults of its own."
+    ),
+}
+"""The modes in which answers are made, each with what it does not show."""
 RESERVED_PARAMS: Final = frozenset({"messages", "model", "n", "stream", "tools"})
 REPLAY_MARK: Final = "~replay-"
 """What stands between a stream's name and the variant in the name of a replay's branch."""
@@ -34,7 +52,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     candidates that differ in what is not said here, such as two functions: it is part of the id.
     ``endpoint`` is put there by :func:`replay` where another endpoint answered the same before.
     ``agent`` names the agent that all this is for, as ``agent.configured`` does: while another one
-    is in force it is asked as recorded.
+    is in force it is asked as recorded. ``mode`` and ``user`` are put there by :func:`replay` too,
+    where answers were made otherwise than decision by decision, and by who stood in for the user.
     """
 
     prompt: str | None = None
@@ -44,9 +63,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     label: str | None = None
     endpoint: str | None = None
     agent: str | None = None
+    mode: str | None = None
+    user: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "model", "label", "endpoint", "agent"):
+        for name in ("prompt", "model", "label", "endpoint", "agent", "mode", "user"):
             said = getattr(self, name)
             refuse_unless(isinstance(said, str | None), "text, or None", **{name: said})
         tools = self.tools
@@ -61,6 +82,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 argument="params",
                 names=taken,
             )
+
+    @property
+    def made(self) -> str:
+        """The mode in which its answers are made."""
+        return self.mode or NEXT_STEP
 
     @property
     def id(self) -> str:

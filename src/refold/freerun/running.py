@@ -1,0 +1,201 @@
+"""A run in which each candidate goes on with its own answers, a conversation a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
+from decimal import Decimal
+from typing import Final
+
+from msgspec.structs import replace
+
+from refold.conversation.chat_shapes import read_tools
+from refold.conversation.events import ModelFailed, Usage
+from refold.core.recorded import Recorded
+from refold.errors import Conflict, RefoldError, Unavailable
+from refold.freerun.goals import goal_of
+from refold.freerun.user import Said, checked, rule_user, user_request
+from refold.freerun.walk import Asks, AsksUser, Terms, Walk
+from refold.freerun.world import WorldOf
+from refold.replay.actions import total_cost
+from refold.replay.course import Reason, record_of, went
+from refold.replay.decision import Action, Decision, decisions, priced, total_usage
+from refold.replay.faults import fault_in
+from refold.replay.journal import ORIGIN, Left, Task, key_of
+from refold.replay.normalising import NOTHING_IGNORED, Ignored
+from refold.replay.request import RequestMaker, configured_by
+from refold.replay.requests import Asker, Outcome
+from refold.replay.running import RunningReplay
+
+OTHERS_FIRST_MAX: Final = 100
+"""So often in a row another run may be first to store the next step of a conversation."""
+
+
+@dataclass
+class Spent:
+    """What the answers of a walk took in this run."""
+
+    attempts: int = 0
+    usages: list[Usage] = field(default_factory=list)
+    costs: list[Decimal | None] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """One more answer, or none after so many requests."""
+        self.attempts += outcome.attempts
+        if outcome.action is not None:
+            self.usages += [] if outcome.action.usage is None else [outcome.action.usage]
+            self.costs.append(outcome.action.cost)
+
+    @property
+    def outcome(self) -> Outcome:
+        """All of it, as if it had been one answer."""
+        cost = None if None in self.costs else total_cost(self.costs)
+        return Outcome(self.attempts, action=Action(usage=total_usage(self.usages), cost=cost))
+
+
+@dataclass(kw_only=True)
+class FreeRunning(RunningReplay):
+    """All conversations of a run, each walked to its end by one worker.
+
+    ``worlds`` makes what stands in for the tools. ``user`` is the name of who speaks after a
+    divergence: asked by ``user_asker``, or rules without one. ``ignored`` are fields of arguments that do not count.
+    """
+
+    worlds: WorldOf
+    user: str | None = None
+    user_asker: Asker | None = None
+    ignored: Ignored = NOTHING_IGNORED
+
+    def _done(self, every: Set[str], branch: Iterable[Recorded]) -> Set[str]:
+        """All of them where the course is over: a conversation is walked as a whole."""
+        return every if any(one.type == "replay.finished" for one in branch) else set()
+
+    def _end(self, stream: str, place: int) -> None:
+        """A course says itself that it is over."""
+
+    def _made(
+        self, stream: str, history: list[Recorded], found: list[Decision], lefts: dict[int, Left]
+    ) -> Iterator[Task]:
+        maker = RequestMaker(history, [one.variant for one in self.journals], model=self.model)
+        requests = maker.at(found[0])
+        tools = {tool.name: tool for tool in configured_by(history).tools}
+        turn, self._turn = self._turn, self._turn + 1
+        places = [place for place, left in lefts.items() if left.decisions]
+        first = turn % (len(places) or 1)
+        for place in [*places[first:], *places[:first]]:
+            journal, fork, left = self.journals[place], found[0].version - 1, lefts[place]
+            yield Task(place, journal, stream, found[0], requests[place], fork, tools, left)
+
+    # -- one conversation --------------------------------------------------------------------------
+
+    async def _ask(self, asker: Asker, task: Task) -> Outcome:
+        """Walk a conversation to its end, each step stored before the next is asked."""
+        spent = Spent()
+        for _ in range(OTHERS_FIRST_MAX):
+            walk = await asyncio.to_thread(self._begun, task)
+            try:
+                return await self._walked(asker, task, walk, spent)
+            except RefoldError as error:
+                # Another run was first to store the next step: go on with that.
+                if error.code not in ("conflict", "key_reused"):
+                    raise
+        raise Conflict(
+            f"others write to {task.journal.branch(task.stream)} all the time",
+            stream=task.journal.branch(task.stream),
+        )
+
+    def _begun(self, task: Task) -> Walk:
+        """The walk of a conversation, as far as its branch has it."""
+        self._keep_plan()
+        for outcome in self.store.append_many(task.journal.beginning(task)):
+            if isinstance(outcome, RefoldError) and outcome.code != "key_reused":
+                raise outcome
+        history = list(self.store.read(task.stream, to_version=self.versions[task.stream]))
+        variant = task.journal.variant
+        tools = None if variant.tools is None else read_tools(variant.tools)[0]
+        world = self.worlds(history, tools)
+        terms = Terms(variant, self.model, self.ignored, self.user)
+        walk = Walk(record_of(history, decisions(history)), terms, world)
+        branch = task.journal.branch(task.stream)
+        walk.take(one for one in self.store.read(branch) if one.stream == branch)
+        return walk
+
+    async def _walked(self, asker: Asker, task: Task, walk: Walk, spent: Spent) -> Outcome:
+        while (what := walk.next()) is not None:
+            if self.is_stopping:
+                raise asyncio.CancelledError
+            if isinstance(what, Asks):
+                outcome = await asker.ask(what.request)
+                outcome = self._priced(task, outcome)
+                spent.add(outcome)
+                if outcome.action is not None:
+                    events = await asyncio.to_thread(walk.step, outcome.action)
+                elif (fault := fault_in(outcome.error)) is not None:
+                    is_own = fault == "own_limit"
+                    reason: Reason = "prompt_too_long" if is_own else "broken_answer"
+                    events = walk.failed(reason, outcome.error)
+                else:
+                    return replace_fields(outcome, attempts=spent.attempts)
+            elif isinstance(what, AsksUser):
+                events = walk.said(await self._spoken(task, what))
+            else:
+                events = what.events
+            await asyncio.to_thread(self._store, task, walk, events)
+        return spent.outcome
+
+    def _store(self, task: Task, walk: Walk, events: Sequence[object]) -> None:
+        """Put the next step on the branch, once, and go on with what is there."""
+        branch = task.journal.branch(task.stream)
+        self.store.append(
+            branch,
+            events,
+            expected=walk.version,
+            metadata={"origin": ORIGIN, "replay": {"turn": walk.number}},
+            key=key_of(branch, f"free {walk.version}"),
+        )
+        walk.take(self.store.read(branch, from_version=walk.version + 1), is_new=True)
+
+    async def _spoken(self, task: Task, what: AsksUser) -> Said:
+        """What the simulated user says, whose faults are looked for."""
+        history = await asyncio.to_thread(lambda: list(self.store.read(task.stream)))
+        goal = goal_of(history)
+        if self.user_asker is None:
+            return checked(goal, what.heard, rule_user(goal, what.heard))
+        outcome = await self.user_asker.ask(user_request(goal, what.heard))
+        if outcome.action is None:
+            raise Unavailable(f"the simulated user gave no answer: {outcome.error}")
+        return checked(goal, what.heard, outcome.action.text)
+
+    # -- what came of it ---------------------------------------------------------------------------
+
+    def _priced(self, task: Task, outcome: Outcome) -> Outcome:
+        if outcome.action is None:
+            return outcome
+        action = priced(outcome.action, task.request.model, self.prices)
+        return Outcome(outcome.attempts, action=action)
+
+    async def _put(self, task: Task, outcome: Outcome) -> None:
+        """Count a conversation that was walked, or say where it got no answer."""
+        count, part = len(task.left.decisions), self.parts[task.place]
+        branch = task.journal.branch(task.stream)
+        if outcome.failure is not None:
+            failed = ModelFailed(
+                error=outcome.error, attempt=outcome.attempts, status=outcome.failure.status
+            )
+            await asyncio.to_thread(self._note, branch, failed)
+        task.left.decisions.clear()
+        self._leases.give_back([branch])
+        part = part.adding(task.decision.at, outcome)
+        more = {"failed": part.failed} if outcome.failure else {"answered": part.answered}
+        self.parts[task.place] = replace(
+            part, **{name: value + count - 1 for name, value in more.items()}
+        )
+        self._tell()
+
+    def _note(self, branch: str, failed: ModelFailed) -> None:
+        self._keep_plan()
+        turn = went(self.store.read(branch)).turn
+        noted = {"origin": ORIGIN, "replay": {"turn": turn}}
+        self.store.append(branch, [failed], metadata=noted)
