@@ -85,6 +85,7 @@ def terms_of(
     from refold.replay.arms import PRIMARY, SAME_CALLS, Question, check_question, measured
     from refold.replay.checks.reading import read_check
     from refold.replay.gate import quantity_of, threshold
+    from refold.replay.variant import FREE_RUN
 
     for word in fail_on:
         if word not in ("worse", CHANGED) and not set(word) & set("<>"):
@@ -94,7 +95,7 @@ def terms_of(
     checks = [read_check(text) for text in said["checks"]]
     terms: dict[str, Any] = {"question": None, "checks": checks, "ignore": said["ignore"]}
     terms |= {} if judge is None else {"judge": judge}
-    known = measured(checks, judge) if measuring is None else measuring(checks)
+    known = measured(checks, judge, mode=FREE_RUN) if measuring is None else measuring(checks)
     for word in {*fail_on} - {"worse", CHANGED}:
         threshold(word, known)
     only_changed = bool(fail_on) and set(fail_on) <= {CHANGED}

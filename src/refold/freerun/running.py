@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import ModelFailed, Usage
 from refold.core.recorded import Recorded
-from refold.errors import Conflict, RefoldError, Unavailable
+from refold.errors import RefoldError, Unavailable
 from refold.freerun.goals import goal_of
+from refold.freerun.policies import ToolPolicies
 from refold.freerun.user import Said, checked, rule_user, user_request
 from refold.freerun.walk import Asks, AsksUser, Terms, Walk
 from refold.freerun.world import WorldOf
@@ -24,7 +25,6 @@ from refold.replay.course import Reason, record_of, went
 from refold.replay.decision import Action, Decision, decisions, priced, total_usage
 from refold.replay.faults import fault_in
 from refold.replay.journal import ORIGIN, Left, Task, key_of
-from refold.replay.normalising import NOTHING_IGNORED, Ignored
 from refold.replay.request import RequestMaker, configured_by
 from refold.replay.requests import Asker, Outcome
 from refold.replay.running import RunningReplay
@@ -59,14 +59,14 @@ class Spent:
 class FreeRunning(RunningReplay):
     """All conversations of a run, each walked to its end by one worker.
 
-    ``worlds`` makes what stands in for the tools. ``user`` is the name of who speaks after a
-    divergence: asked by ``user_asker``, or rules without one. ``ignored`` are fields of arguments that do not count.
+    ``worlds`` makes what stands in for the tools, as the ``policies`` say of them. ``user`` is the
+    name of who speaks after a divergence: asked by ``user_asker``, or rules without one.
     """
 
+    policies: ToolPolicies
     worlds: WorldOf
     user: str | None = None
     user_asker: Asker | None = None
-    ignored: Ignored = NOTHING_IGNORED
 
     def _done(self, every: Set[str], branch: Iterable[Recorded]) -> Set[str]:
         """All of them where the course is over: a conversation is walked as a whole."""
@@ -101,10 +101,8 @@ class FreeRunning(RunningReplay):
                 # Another run was first to store the next step: go on with that.
                 if error.code not in ("conflict", "key_reused"):
                     raise
-        raise Conflict(
-            f"others write to {task.journal.branch(task.stream)} all the time",
-            stream=task.journal.branch(task.stream),
-        )
+        branch = task.journal.branch(task.stream)
+        raise Unavailable(f"others write to {branch} all the time: start again", stream=branch)
 
     def _begun(self, task: Task) -> Walk:
         """The walk of a conversation, as far as its branch has it."""
@@ -116,7 +114,7 @@ class FreeRunning(RunningReplay):
         variant = task.journal.variant
         tools = None if variant.tools is None else read_tools(variant.tools)[0]
         world = self.worlds(history, tools)
-        terms = Terms(variant, self.model, self.ignored, self.user)
+        terms = Terms(variant, self.policies, self.model, self.user)
         walk = Walk(record_of(history, decisions(history)), terms, world)
         branch = task.journal.branch(task.stream)
         walk.take(one for one in self.store.read(branch) if one.stream == branch)

@@ -17,6 +17,7 @@ from refold.replay.request import ChatRequest
 
 STOP: Final = "###STOP###"
 """What a simulated user says when it has nothing more to say, as in tau-bench."""
+AGREED: Final = "Yes, please."
 PROMPT: Final = (
     "You are the customer in a conversation with an agent. Say what the customer says next, in a "
     "sentence or two, and nothing else. You want what stands under Goal. You know what stands "
@@ -24,7 +25,9 @@ PROMPT: Final = (
     f"know. Never speak as the agent. When the agent has done what you want, or surely will not, "
     f"say {STOP}."
 )
-_QUESTION: Final = re.compile(r"\?|\b(please|could you) (provide|tell|give|share|confirm|let)", re.I)
+_QUESTION: Final = re.compile(
+    r"\?|\b(please|could you) (provide|tell|give|share|confirm|let)", re.I
+)
 _ANYTHING_ELSE: Final = re.compile(r"(anything|something) else|further (help|assist)", re.I)
 _CONFIRMS: Final = re.compile(
     r"\b(confirm|proceed|go ahead|shall i|should i|would you like|do you want|is that (right|ok)|"
@@ -45,9 +48,12 @@ _NOT_KNOWN: Final = re.compile(
 _VALUE: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|\b[\w-]*\d[\w-]*\b")
 _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 _COMMON: Final = frozenset(
-    "you your yours the and for from with that this want wants would like please need have has are "
-    "was were will can could not but any all one its his her their them they she about into only "
-    "also what when where which who how there here then than been being get got make made".split()
+    re.findall(
+        r"\w+",
+        "you your yours the and for from with that this want wants would like please need have has "
+        "are was were will can could not but any all one its his her their them they she about "
+        "into only also what when where which who how there here then than been being get got make",
+    )
 )
 
 
@@ -102,11 +108,12 @@ def rule_user(goal: GoalStated, heard: Sequence[Heard]) -> str:
     new = [fact for fact in facts if fact not in own[-1:]]
     if facts and (new or not wants):
         return " ".join(facts) if own[-1:] != [" ".join(facts)] else f"I said it: {facts[0]} {STOP}"
-    if _CONFIRMS.search(asked) and not _ANYTHING_ELSE.search(asked) and "Yes, please." not in own[-2:]:
-        return "Yes, please."
+    is_open = not _ANYTHING_ELSE.search(asked)
+    if is_open and _CONFIRMS.search(asked) and AGREED not in own[-2:]:
+        return AGREED
     if wants:
         return wants[0]
-    if _QUESTION.search(asked) and not _ANYTHING_ELSE.search(asked):
+    if is_open and _QUESTION.search(asked):
         said = "I do not know that."
         return said if said not in own[-2:] else f"That is all that I can tell you. {STOP}"
     return f"That is all, thank you. {STOP}"
@@ -142,17 +149,14 @@ def checked(goal: GoalStated, heard: Sequence[Heard], text: str) -> Said:
     """What a simulated user said, and what is wrong with that by its goal and by what it heard."""
     is_end = STOP in text
     said = text.replace(STOP, "").strip()
-    found = [
-        SimulatorFaulted(kind, detail)
-        for kind, detail in (
-            ("invents_facts", ", ".join(_invented(goal, heard, said))),
-            ("forgets_goal", _forgotten(goal, heard, said, is_end=is_end)),
-            ("ends_early", heard[-1].text if is_end and _is_early(heard) else ""),
-            ("answers_for_agent", match[0] if (match := _FOR_THE_AGENT.search(said)) else ""),
-        )
-        if detail
-    ]
-    return Said(said, is_end, found)
+    spoken = _FOR_THE_AGENT.search(said)
+    found = (
+        SimulatorFaulted("invents_facts", ", ".join(_invented(goal, heard, said))),
+        SimulatorFaulted("forgets_goal", _forgotten(goal, heard, said, is_end=is_end)),
+        SimulatorFaulted("ends_early", heard[-1].text if is_end and _is_early(heard) else ""),
+        SimulatorFaulted("answers_for_agent", "" if spoken is None else spoken[0]),
+    )
+    return Said(said, is_end, [fault for fault in found if fault.detail])
 
 
 def _invented(goal: GoalStated, heard: Sequence[Heard], said: str) -> list[str]:

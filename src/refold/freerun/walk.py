@@ -16,6 +16,7 @@ from refold.conversation.fold import Conversation
 from refold.core.encode import copied
 from refold.core.event import Event
 from refold.core.recorded import Recorded
+from refold.freerun.policies import ToolPolicies
 from refold.freerun.user import Heard, Said, heard_in
 from refold.freerun.world import Missed, ToolOutput, ToolWorld
 from refold.replay.course import Beside, Parted, Reason, Record, Turn
@@ -23,7 +24,6 @@ from refold.replay.decision import Action, Call, Decision
 from refold.replay.events import ReplayDiverged, ReplayFinished
 from refold.replay.faults import Offered, faults_of, offered_by, offered_in, tools_by
 from refold.replay.journal import answer_events
-from refold.replay.normalising import NOTHING_IGNORED, Ignored
 from refold.replay.request import ChatRequest, RequestMaker
 from refold.replay.variant import Variant
 
@@ -52,11 +52,11 @@ class Closes(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What a walk is held to: the variant, what is ignored, and whether a user is simulated."""
+    """What a walk is held to: the variant, what is declared of tools, who speaks after it parts."""
 
     variant: Variant
+    policies: ToolPolicies
     model: str | None = None
-    ignored: Ignored = NOTHING_IGNORED
     user: str | None = None
 
 
@@ -86,9 +86,8 @@ class Walk:
         self._maker.keep_until(first - 1)
         self._own = offered_in(variant.tools)
         self._events += (one for one in self.record.history if one.version < first)
-        self._beside = Beside(
-            self.record.turns, _effects(self.record), self._offered(), terms.ignored
-        )
+        effects, ignored = _effects(self.record, terms.policies), terms.policies.ignored
+        self._beside = Beside(self.record.turns, effects, self._offered(), ignored)
 
     # -- what is on the branch ---------------------------------------------------------------------
 
@@ -145,8 +144,7 @@ class Walk:
     def _is_handed_over(self) -> bool:
         is_closed = self.parted is None and self._turn().is_open
         return self._has_spoken and (
-            not self._has_called
-            or (is_closed and self._beside.is_made(self._place(), self.calls))
+            not self._has_called or (is_closed and self._beside.is_made(self._place(), self.calls))
         )
 
     def _is_simulated(self) -> bool:
@@ -226,7 +224,11 @@ class Walk:
         is_done = not action.calls or (
             not is_parted and turn.is_open and self._beside.is_made(self._place(), calls)
         )
-        if not is_done or (is_parted and self.terms.user) or self.number + 1 >= len(self.record.turns):
+        if (
+            not is_done
+            or (is_parted and self.terms.user)
+            or self.number + 1 >= len(self.record.turns)
+        ):
             return []
         return [self._fed(one, self.number + 1) for one in self.record.turns[self.number + 1].fed]
 
@@ -238,7 +240,7 @@ class Walk:
     def _told(self, call: Call, given: ToolOutput) -> list[object]:
         """What a tool gave, and what the record has that it brought with it."""
         result = ToolResult(call_id=call.call_id, result=given.output, is_error=given.is_error)
-        noted = {"turn": self.number, "source": given.source}
+        noted: dict[str, Any] = {"turn": self.number, "source": given.source}
         noted |= {"result": given.at} if given.at else {}
         brought = self.record.brought.get(given.at or "", [])
         told = Event.of(result, metadata={"replay": noted})
@@ -248,7 +250,9 @@ class Walk:
         if self.parted is not None:
             return None
         faults = faults_of(action, self._offered())
-        known = {k for one in self._turn().decisions for k in faults_of(one.action, self._offered())}
+        known = {
+            k for one in self._turn().decisions for k in faults_of(one.action, self._offered())
+        }
         if odd := [kind for kind in faults if kind not in known]:
             return self._here("broken_answer", {odd[0]: faults[odd[0]]})
         place = self._place()
@@ -289,15 +293,14 @@ class Walk:
         return offered_by(self._turn().decisions[0].configured)
 
 
-def _effects(record: Record) -> dict[str, Effect]:
-    """What each tool does to the world, by the calls of it and by what was configured."""
-    found: dict[str, Effect] = {}
+def _effects(record: Record, policies: ToolPolicies) -> dict[str, Effect]:
+    """What each tool does to the world, by what is declared and by the record."""
+    said: dict[str, set[Effect]] = {}
     for one in record.history:
         if one.type == "tool.call":
-            found.setdefault(one.event.name, one.event.effect)
+            call = one.to_class(ToolCall)
+            said.setdefault(call.name, set()).add(call.effect)
     for turn in record.turns:
-        for decision in turn.decisions:
-            for tool in tools_by(decision.configured).values():
-                if tool.effect != "unknown":
-                    found[tool.name] = tool.effect
-    return found
+        for tool in tools_by(turn.decisions[0].configured).values():
+            said.setdefault(tool.name, set()).add(tool.effect)
+    return {name: policies.effect(name, *those) for name, those in said.items()}

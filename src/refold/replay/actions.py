@@ -50,6 +50,8 @@ Level = Literal[
     "own_limit",
     "failed",
     "missing",
+    "conditional",
+    "excluded",
 ]
 """How far an answer is from the recorded one, or what is broken about it.
 
@@ -60,11 +62,12 @@ tools, or another number of calls, words on one side and calls on the other, or 
 understood. Then what is broken: see :data:`~refold.replay.faults.FaultKind`; an answer that is the
 recorded one over again, with all that is broken about it, is still ``same``. ``failed``: the
 candidate gave no answer (a network or server fault, not a verdict on it). ``missing``: it was not
-asked.
+asked. Where a candidate went on with its own answers, ``conditional`` is all that follows its first
+other action, and ``excluded`` what it could not come to for no fault of its own.
 """
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 SAME_ACTION: Final[frozenset[Level]] = frozenset({"same", "words"})
-NOT_COMPARED: Final[frozenset[Level]] = frozenset({"failed", "missing"})
+NOT_COMPARED: Final[frozenset[Level]] = frozenset({"failed", "missing", "conditional", "excluded"})
 PAIRS_TRIED_MAX: Final = 10_000
 """Calls of one tool without their like are paired by place where there are more pairs to try."""
 
@@ -248,7 +251,8 @@ class DecisionComparison(Difference, frozen=True, kw_only=True):
 
     ``is_later``: the conversation went on with it after the plan, so it was not to be asked.
     ``at`` is the event it was recorded at, ``answer`` the event that holds the candidate's answer
-    or failure, ``error`` why it failed. Deltas are candidate less recorded, where both are known.
+    or failure, ``error`` why it failed. ``why`` says why a course left its record here,
+    or never came here. Deltas are candidate less recorded, where both are known.
     """
 
     index: int
@@ -262,6 +266,7 @@ class DecisionComparison(Difference, frozen=True, kw_only=True):
     cost_delta: Decimal | None
     latency_delta_ms: float | None
     is_later: bool = False
+    why: str = ""
 
     @property
     def is_assessed(self) -> bool:
@@ -269,12 +274,29 @@ class DecisionComparison(Difference, frozen=True, kw_only=True):
         return self.level != "words" or bool(self.recorded.calls)
 
 
+class Led(msgspec.Struct, frozen=True):
+    """Where a candidate's own answers led: why its course ``parted`` from the record, with what.
+
+    ``answers`` it gave in all, of which ``conditional`` after that. ``tools`` counts what its tools
+    gave by where that is from, ``simulator_faults`` what was wrong with who played the user.
+    """
+
+    parted: str | None
+    detail: Any
+    answers: int
+    conditional: int
+    tools: dict[str, int]
+    simulated: int
+    simulator_faults: dict[str, int]
+
+
 class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One conversation; ``counts`` is how many decisions stand at each level.
 
     ``same_action`` says whether every decision that can be assessed was the same action: None
     where there is none, and unless all that were to be asked were answered. ``first_divergence`` is
-    the index of the first one that was another action.
+    the index of the first one that was another action. ``led`` says where a candidate came to that
+    went on with its own answers.
     """
 
     stream: str
@@ -283,6 +305,7 @@ class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     same_action: bool | None
     first_divergence: int | None
+    led: Led | None = None
 
 
 def compare_conversation(

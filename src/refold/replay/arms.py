@@ -21,8 +21,9 @@ from refold.replay.control import LATENCY
 from refold.replay.decision import Decision
 from refold.replay.journal import StoredAnswer
 from refold.replay.judge import Judge
-from refold.replay.metrics import METRICS, Metric, Observation, observations
+from refold.replay.metrics import METRICS, SAME_COURSE, Metric, Observation, observations
 from refold.replay.stats import CONFIDENCE, Looks
+from refold.replay.variant import NEXT_STEP
 from refold.replay.verdict import family, judge
 
 PRIMARY: Final = "broken_answers"
@@ -85,12 +86,17 @@ def check_question(question: Question, known: Mapping[str, Metric]) -> None:
 
 
 def measured(
-    checks: Iterable[NamedCheck] = (), judge: Judge | None = None, *, is_timed: bool = True
+    checks: Iterable[NamedCheck] = (),
+    judge: Judge | None = None,
+    *,
+    is_timed: bool = True,
+    mode: str = NEXT_STEP,
 ) -> dict[str, Metric]:
     """The metrics of answers by name, and those of the checks and the judge of them."""
     own = [check.metric for check in checks] + ([] if judge is None else [judge.metric])
+    of_course = [] if mode == NEXT_STEP else [SAME_COURSE]
     of_answers = [METRICS[name] for name in OF_ANSWERS if is_timed or name != LATENCY]
-    return {metric.name: metric for metric in of_answers + own}
+    return {metric.name: metric for metric in [*of_answers, *of_course, *own]}
 
 
 def check_cluster(store: Store, streams: Iterable[str], cluster: str | None) -> None:

@@ -47,12 +47,14 @@ from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Parting, Tally
 from refold.replay.journal import UNREADABLE, StoredAnswer, answers
 from refold.replay.judge import Judge, Judgements, JudgeUsed
+from refold.replay.led import compare_course
 from refold.replay.metrics import Metric
 from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
 from refold.replay.plan import ToAsk, plan_of, to_ask
 from refold.replay.recorded import RecordedComparison
 from refold.replay.variant import (
-    NOT_MEASURED,
+    MODES,
+    NEXT_STEP,
     OPENED,
     ReplayResult,
     Variant,
@@ -146,6 +148,7 @@ class Conversations(Sequence[ConversationComparison]):
         prices: Prices | None = None,
     ) -> None:
         self._store, self._scoring, self.unreadable = store, scoring, dict[str, str]()
+        self.mode = variant.made
         self._terms = Terms(ignored, offered_in(variant.tools))
         self._plan, self._prices = plan_of(store, variant.id), prices or {}
         self._model = variant.model or (None if self._plan is None else self._plan.terms.model)
@@ -232,6 +235,10 @@ class Conversations(Sequence[ConversationComparison]):
         history, made, after = self._recorded(place) if record is None else record
         stored = answers(events)
         later = [one for one in after if one.at not in stored]
+        if self.mode != NEXT_STEP:
+            beside = (history, made)
+            found = compare_course(place.stream, branch, beside, events, self._terms, later=after)
+            return self._scoring.scored(found, history, made, events)
         if self._prices:
             stored |= {
                 one.at: self._priced(stored[one.at], one) for one in made if one.at in stored
@@ -286,11 +293,12 @@ def compare(
     sides[0].control = next(iter(sides[1:]), None)
     _check_other([place.branch for side in sides for place in side._places])
     promises = promised(*(one.declared() for one in sides), asked=question.deciding)
-    known = measured(checks, judge, is_timed=promises.is_timed)
+    known = measured(checks, judge, is_timed=promises.is_timed, mode=variant.made)
     tallies, arms, without_cluster = _counted(sides[0], question, control, known)
     figures, unreadable = [tally.figures() for tally in tallies], sides[0].unreadable
     is_complete = not unreadable and all(one.accounting.is_complete for one in figures)
     return Comparison(
+        mode=variant.made,
         variant=variant,
         variant_id=variant.id,
         sample=sides[0].samples[0],
@@ -304,7 +312,9 @@ def compare(
         first_partings=tallies[0].first_partings,
         unreadable=unreadable,
         judge=scoring.used,
-        not_measured=" ".join([NOT_MEASURED, *promises.said, *_unread(unreadable), *scoring.said]),
+        not_measured=" ".join(
+            [MODES[variant.made], *promises.said, *_unread(unreadable), *scoring.said]
+        ),
         conversations=sides[0],
     )
 
@@ -336,7 +346,8 @@ def _counted(
     The counts, what both arms gave, and of how many conversations the cluster is not known.
     """
     arms = _arms(question, known, has_control=control is not None)
-    tallies, without_cluster = [Tally()] + [Tally()] * (control is not None), 0
+    modes = [answered.mode] + [one.mode for one in [answered.control] if one is not None]
+    tallies, without_cluster = [Tally(mode) for mode in modes], 0
     for one in answered.beside(question.cluster):
         without_cluster += one.cluster is None
         if control is not None and answered.control is not None:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import msgspec
 from msgspec.structs import replace
 
-from refold.conversation.events import Effect
+from refold.conversation.events import Effect, ModelFailed
 from refold.core.recorded import Recorded, parts_of
 from refold.replay.actions import compare_actions
 from refold.replay.decision import Action, Call, Decision, decisions, is_of_answer, total_usage
@@ -186,8 +186,7 @@ class Beside(NamedTuple):
     ) -> Parted | None:
         """Where the calls of the turns up to a ``number`` are others than were recorded until then.
 
-        Readings may come earlier or later than in the record, as long as they come; all else is to
-        be done in its turn.
+        What is read may be read earlier than in the record; all else is to be done in its turn.
         """
         recorded = [call for turn in self.turns[: number + 1] for call in turn.calls]
         missing, more = self._unmatched(recorded, calls)
@@ -198,14 +197,11 @@ class Beside(NamedTuple):
             odd_places = {early[place] for place in odd} | ({*more} - {*early})
             if odd_places:
                 first = min(odd_places)
-                at = self._where(number, calls[:first])
+                at = self.where(number, calls[:first])
                 return Parted(at, "other_calls", {"made": _said(calls[first])})
-        if is_handed_over:
-            is_last = number + 1 == len(self.turns)
-            late = [p for p in missing if is_last or not self._is_read(recorded[p])]
-            if late:
-                at = self._of(late[0])
-                return Parted(at, "other_calls", {"not_made": _said(recorded[late[0]])})
+        if is_handed_over and missing:
+            first = missing[0]
+            return Parted(self._of(first), "other_calls", {"not_made": _said(recorded[first])})
         return None
 
     def is_made(self, number: int, calls: Sequence[Call]) -> bool:
@@ -220,9 +216,6 @@ class Beside(NamedTuple):
 
     def where(self, number: int, calls: Sequence[Call]) -> Decision:
         """The decision of a turn that a course is at when it has made so many calls in all."""
-        return self._where(number, calls)
-
-    def _where(self, number: int, calls: Sequence[Call]) -> Decision:
         recorded = [call for turn in self.turns[: number + 1] for call in turn.calls]
         missing, _ = self._unmatched(recorded, calls)
         inside = {id(one) for one in self.turns[number].decisions}
@@ -284,8 +277,7 @@ def went(branch: Iterable[Recorded]) -> Went:
             turns[recorded.id] = turn
             own.append(recorded)
             failure = recorded if recorded.type == "model.failed" else None
-        elif recorded.type == "replay.finished":
-            is_over = True
+        is_over = is_over or recorded.type == "replay.finished"
         if recorded.type == "replay.diverged" and parted is None:
             parted = recorded.to_class(ReplayDiverged)
     answers: dict[int, list[Decision]] = {}
@@ -307,17 +299,17 @@ def placed(turns: Sequence[Turn], course: Went) -> list[Placed]:
             if first is not None and parted is not None and decision.index >= first:
                 later: Standing = "conditional" if decision.index > first else "diverged"
                 standing: Standing = "excluded" if is_excluded else later
-                # What follows is shown where it stands, on its branch, and set beside nothing.
-                there = (action, answer) if standing == "diverged" else (None, None)
-                found.append(Placed(decision, standing, *there, parted.reason))
+                # What follows is shown, and set against nothing.
+                found.append(Placed(decision, standing, action, answer, parted.reason))
             elif course.is_over or number < course.turn:
                 found.append(Placed(decision, "comparable", action, answer))
             else:
                 found.append(Placed(decision, "missing"))
     waiting = next((n for n, one in enumerate(found) if one.standing == "missing"), None)
     if course.failure is not None and waiting is not None:
-        answer = course.failure.id
-        found[waiting] = found[waiting]._replace(standing="failed", answer=answer)
+        error = course.failure.to_class(ModelFailed).error
+        failed = found[waiting]._replace(standing="failed", answer=course.failure.id, why=error)
+        found[waiting] = failed
     return found
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from statistics import fmean
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,9 +23,12 @@ from refold.replay.actions import (
     known,
     total_cost,
 )
+from refold.replay.course import Course, CourseTally
 from refold.replay.decision import Action
 from refold.replay.decision import total_usage as total_usage
+from refold.replay.led import standings
 from refold.replay.stats import Summary
+from refold.replay.variant import NEXT_STEP, SIMULATED_USER
 
 BY_DECISION = "clustered by conversation, 95%"
 BY_CONVERSATION = "Wilson, 95%"
@@ -83,7 +86,9 @@ class Accounting(msgspec.Struct, frozen=True):
     ``answered`` has an outcome, an answer or the candidate's own limit; ``failed`` got no answer.
     ``missing`` were not asked, in conversations of which something was;
     ``never_begun`` are those of conversations of which nothing was asked. ``later`` were not to be:
-    the conversation went on with them after the plan, and no verdict takes them in.
+    the conversation went on with them after the plan, and no verdict takes them in. Where a
+    candidate went on with its own answers, ``conditional`` follow its first other action, and
+    ``excluded`` could not be come to.
     """
 
     decisions: int
@@ -92,6 +97,8 @@ class Accounting(msgspec.Struct, frozen=True):
     missing: int
     never_begun: int
     later: int = 0
+    conditional: int = 0
+    excluded: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -122,6 +129,16 @@ class Baselines(msgspec.Struct, frozen=True):
     always_calls: float | None
 
 
+class Simulated(msgspec.Struct, frozen=True):
+    """What a simulated user said, in how many ``turns``, and how many of them have which fault.
+
+    None of it is held against the agent.
+    """
+
+    turns: int
+    faults: dict[str, int]
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """A replay in figures.
 
@@ -134,7 +151,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     the share of broken answers, ``broken_recorded`` that of the record. ``by_conversation`` is the
     share of conversations in which every action was the same, among those answered throughout.
     ``cost_delta`` and ``latency_delta`` are candidate less recorded over the decisions where both
-    are known, the samples of each averaged first.
+    are known, the samples of each averaged first. ``mode`` is how all of it was made. Where a
+    candidate went on with its own answers, ``course`` says what became of every decision, and
+    ``simulator`` what is at fault with who played the user; both are None where it did not.
     """
 
     conversations: int
@@ -152,6 +171,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     candidate: Totals
     cost_delta: Decimal | None
     latency_delta: Summary | None
+    mode: str = NEXT_STEP
+    course: Course | None = None
+    simulator: Simulated | None = None
 
 
 class Parting(msgspec.Struct, frozen=True):
@@ -193,7 +215,7 @@ class Tally:
     those with another action somewhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mode: str = NEXT_STEP) -> None:
         self._counts: list[dict[str, int]] = []
         self._clusters: dict[str, _Clusters] = {name: _Clusters() for name in _SHARES}
         self._not_assessed = 0
@@ -202,6 +224,9 @@ class Tally:
         self._streams: set[str] = set()
         self._same, self.parted = _Clusters(), set[str]()
         self.first_partings: list[Parting] = []
+        self._course: CourseTally | None = None
+        self._simulated, self._simulator_faults = 0, Counter[str]()
+        self._mode = mode
         self._recorded, self._candidate = _Sums(), _Sums()
         self._cost_delta: Decimal | None = None
         self._latency_deltas = array("d")
@@ -212,6 +237,11 @@ class Tally:
         """One more conversation."""
         self._counts.append(conversation.counts)
         self._later.append(sum(decision.is_later for decision in conversation.decisions))
+        if (led := conversation.led) is not None:
+            self._course = self._course or CourseTally()
+            self._course.add(standings(conversation))
+            self._simulated += led.simulated
+            self._simulator_faults.update(led.simulator_faults)
         stream, is_first = conversation.stream, conversation.stream not in self._streams
         self._streams.add(stream)
         if is_first:
@@ -231,7 +261,7 @@ class Tally:
             if is_first:
                 self._called[_called(decision.recorded)] += 1
                 self._recorded.add(decision.recorded)
-            if decision.candidate is not None:
+            if decision.candidate is not None and is_compared(decision):
                 self._candidate.add(decision.candidate)
             if decision.cost_delta is not None:
                 self._costs.setdefault(decision.at, []).append(decision.cost_delta)
@@ -255,7 +285,14 @@ class Tally:
             decisions=sum(counts.values()),
             counts=counts,
             accounting=account(
-                (sum(of.values()), sum(of[level] for level in _ANSWERED), of["failed"], later)
+                Outcomes(
+                    sum(of.values()),
+                    sum(of[level] for level in _ANSWERED),
+                    of["failed"],
+                    later,
+                    of["conditional"],
+                    of["excluded"],
+                )
                 for of, later in zip(self._counts, self._later, strict=True)
             ),
             by_decision=shares["by_decision"],
@@ -269,17 +306,39 @@ class Tally:
             candidate=self._candidate.totals(),
             cost_delta=self._cost_delta,
             latency_delta=stats.summarise(self._latency_deltas),
+            mode=self._mode,
+            course=None if self._course is None else self._course.course(),
+            simulator=self._simulator(),
         )
 
+    def _simulator(self) -> Simulated | None:
+        faults = dict(sorted(self._simulator_faults.items()))
+        return Simulated(self._simulated, faults) if self._mode == SIMULATED_USER else None
 
-def account(outcomes: Iterable[tuple[int, int, int, int]]) -> Accounting:
-    """The account of some conversations, each as how many decisions, answered, failed and later."""
+
+class Outcomes(NamedTuple):
+    """What became of the decisions of a conversation: how many there are, and of them what."""
+
+    decisions: int
+    answered: int
+    failed: int
+    later: int
+    conditional: int = 0
+    excluded: int = 0
+
+
+def account(outcomes: Iterable[Outcomes]) -> Accounting:
+    """The account of some conversations."""
     found = list(outcomes)
-    decisions, answered, failed, later = (sum(one[place] for one in found) for place in range(4))
-    begun_not = [one for one in found if one[1] + one[2] == 0]
-    never_begun = sum(every - after for every, _, _, after in begun_not)
-    missing = decisions - answered - failed - never_begun - later
-    return Accounting(decisions, answered, failed, missing, never_begun, later)
+    decisions, answered, failed, later, conditional, excluded = (
+        sum(one[place] for one in found) for place in range(6)
+    )
+    begun_not = [one for one in found if not any((*one[1:3], *one[4:]))]
+    never_begun = sum(one.decisions - one.later for one in begun_not)
+    missing = decisions - answered - failed - never_begun - later - conditional - excluded
+    return Accounting(
+        decisions, answered, failed, missing, never_begun, later, conditional, excluded
+    )
 
 
 _SEVERAL: Final = "several calls"

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from refold.conversation.events import ScoreRecorded
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
-from refold.replay.actions import ConversationComparison, DecisionComparison
+from refold.replay.actions import NOT_COMPARED, ConversationComparison, DecisionComparison
 from refold.replay.decision import Action
 from refold.replay.events import JudgeAnswered
 from refold.replay.metrics import Metric
@@ -106,7 +106,7 @@ class Pairing(NamedTuple):
 def pairings(conversation: ConversationComparison) -> Iterator[tuple[Pairing, Pairing]]:
     """What is to be judged, in both orders, the candidate's answer first and second."""
     for one in conversation.decisions:
-        if one.candidate is not None and one.level != "same":
+        if one.candidate is not None and one.level not in {"same", *NOT_COMPARED}:
             pair = one.candidate, one.recorded
             yield Pairing(one.at, *pair), Pairing(one.at, *reversed(pair))
 

@@ -58,6 +58,10 @@ _METRICS: Final = (
     Metric("outcome", "conversations good by label, or else by end", "higher", "share", 0.0, 1.0),
     Metric("reward", "the reward of a conversation", "higher", ""),
 )
+SAME_COURSE: Final = Metric(
+    "same_course", "conversations that go as recorded", None, "share", 0.0, 1.0
+)
+"""The metric of candidates that go on with their own answers: one value a conversation."""
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _METRICS}
 """The metrics that come with refold, by name."""
 
@@ -74,10 +78,16 @@ def observations(
     """
     for conversation in conversations:
         cluster = conversation.stream
+        if metric == SAME_COURSE:
+            yield from _of_course(conversation)
+            continue
         for decision in conversation.decisions:
             if decision.is_later:
                 continue
             if is_early and decision.level == "missing":
+                yield Observation(decision.at, cluster, None, applies=False)
+                continue
+            if decision.level in _LEFT_OUT:
                 yield Observation(decision.at, cluster, None, applies=False)
                 continue
             value = _value(decision, metric.name)
@@ -85,6 +95,12 @@ def observations(
                 yield Observation(decision.at, cluster, value)
             elif metric.name not in _MEASURES:
                 yield Observation(decision.at, cluster, None, applies=False)
+
+
+def _of_course(conversation: ConversationComparison) -> Iterator[Observation]:
+    for first in conversation.decisions[:1]:
+        same = conversation.same_action
+        yield Observation(first.at, conversation.stream, None if same is None else float(same))
 
 
 def _value(decision: DecisionComparison, name: str) -> float | None:
@@ -97,6 +113,8 @@ def _value(decision: DecisionComparison, name: str) -> float | None:
     return decision.scores.get(name, NOT_APPLICABLE)
 
 
+_LEFT_OUT: Final = frozenset({"conditional", "excluded"})
+"""Levels of what a candidate's own course could not be held against, and so no metric is of."""
 Measure = Callable[[DecisionComparison], float | None]
 """A value at a decision that has an outcome; None where it is not known."""
 NOT_APPLICABLE: Final = float("nan")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -13,15 +14,17 @@ from msgspec.structs import asdict
 from refold.core.clock import rfc3339
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
+from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
+from refold.replay.course import placed, record_of, went
 from refold.replay.events import Role
 from refold.replay.faults import fault_in
-from refold.replay.figures import Accounting, account
+from refold.replay.figures import Accounting, Outcomes, account
 from refold.replay.journal import StoredAnswer, answers
 from refold.replay.plan import ReplayPlan, ToAsk, plan_of, plans, to_ask
-from refold.replay.variant import Variant, branch_name
+from refold.replay.variant import NEXT_STEP, Variant, branch_name
 
 _BRANCH: Final = re.compile(r"(.+)~replay-([0-9a-f]{12})-(\d{1,9})")
 LISTED_MAX: Final = 10
@@ -35,6 +38,7 @@ class ReplayRun(Accounting, frozen=True, kw_only=True):
     """
 
     variant: str
+    mode: str
     label: str | None
     changes: dict[str, Any]
     sample: int
@@ -52,7 +56,7 @@ class Reckoned(NamedTuple):
     """
 
     at: tuple[int, int, int | None]
-    outcomes: tuple[int, int, int, int]
+    outcomes: Outcomes
     moments: list[int]
 
 
@@ -105,6 +109,7 @@ class Replay:
         said: dict[str, Any] = msgspec.to_builtins(self.variant)
         return ReplayRun(
             variant=self.variant.id,
+            mode=said.pop("mode", NEXT_STEP),
             label=said.pop("label", None),
             changes=said,
             sample=sample,
@@ -196,16 +201,33 @@ def _reckoned(
     asked = to_ask(list(store.read(stream)), stream, plan)
     moments = [event.recorded_at_us for event in events if event.stream == branch]
     ends = [min(moments), max(moments)] if moments else []
-    return Reckoned(at, _outcomes(asked, answers(events)), ends)
+    is_course = plan is not None and plan.variant.made != NEXT_STEP
+    counted = _of_course(asked, events) if is_course else _outcomes(asked, answers(events))
+    return Reckoned(at, counted, ends)
 
 
-def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> tuple[int, int, int, int]:
+def _of_course(asked: ToAsk, events: Sequence[Recorded]) -> Outcomes:
+    """How many decisions a course came to, and what became of the others."""
+    every = placed(record_of(asked.history, asked.decisions).turns, went(events))
+    count = Counter(one.standing for one in every)
+    later = len(asked.later)
+    return Outcomes(
+        len(every) + later,
+        count["comparable"] + count["diverged"],
+        count["failed"],
+        later,
+        count["conditional"],
+        count["excluded"],
+    )
+
+
+def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> Outcomes:
     """How many decisions of a conversation there are, answered, failed, and after the plan."""
     found = (stored[one.at] for one in asked.decisions if one.at in stored)
     # As everywhere: what a candidate does not take, or keeps back, is its answer.
     of = [one.action is not None or fault_in(one.error or "") is not None for one in found]
     later = sum(one.at not in stored for one in asked.later)
-    return len(asked.decisions) + later, of.count(True), of.count(False), later
+    return Outcomes(len(asked.decisions) + later, of.count(True), of.count(False), later)
 
 
 def _category(stream: str) -> str:

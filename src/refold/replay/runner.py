@@ -57,8 +57,9 @@ def replay(
 
     Where ``streams`` is a mapping, as :attr:`Dataset.versions` is, each is asked up to its version.
     At each decision it gets the recorded conversation so far with only ``variant`` changed, and
-    answers once; with ``mode=refold.freerun.FreeRun()`` it goes on with its own answers. Several variants, and a ``control`` that is the recorded agent asked again, are
-    asked in turn at each decision. What is to be asked, and what it is to be judged by, is put on
+    answers once; with ``mode=refold.freerun.FreeRun()`` it goes on with its own answers. Several
+    variants, and a ``control`` that is the recorded agent asked again, are asked in turn at each
+    decision. What is to be asked, and what it is to be judged by, is put on
     record before the first answer: see :class:`~refold.replay.events.ReplayPlanned`. Answers are
     saved on a branch a conversation (see :func:`branch_name`), each under a key, so running again
     asks only what is missing or failed; what was under way when a process was killed is asked
@@ -91,7 +92,8 @@ def replay(
     making: Callable[..., RunningReplay] = RunningReplay
     if not isinstance(mode, str):
         bounds: Any = how.max_cost, how.max_tokens
-        how = replace(how, budget=how.budget or Budget(*bounds, prices or {}))
+        # One budget, where more than the candidate is asked.
+        how = replace(how, budget=how.budget or Budget(bounds[0], bounds[1], prices or {}))
         variants = [mode.stamped(one) for one in variants]
         making = mode.running(how, prices or {})
     model, endpoint = None, None

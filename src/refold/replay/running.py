@@ -128,7 +128,7 @@ class RunningReplay:
 
     def _done(self, every: Set[str], branch: Iterable[Recorded]) -> Set[str]:
         """Which of all decisions need not be asked, by what is on their branch."""
-        return {at for at, answer in answers(branch).items() if answer.action is not None}
+        return every & {at for at, one in answers(branch).items() if one.action is not None}
 
     def _end(self, stream: str, place: int) -> None:
         """Close a branch for which a run that was cut off had done everything but that."""

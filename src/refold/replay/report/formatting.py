@@ -78,6 +78,37 @@ def unanswered(of: Accounting) -> str:
     return f"{sum(left.values()):,} of {of.decisions:,} have no answer: {parts}" if parts else ""
 
 
+_REASONS: Final[dict[str, str]] = {
+    "other_calls": "other calls",
+    "tool_missed": "a tool that nothing stands in for",
+    "stale_read": "read after another change",
+    "broken_answer": "a broken answer",
+    "no_end": "called on and on",
+    "other_state": "the same calls, another state",
+    "no_recorded_result": "no result on record",
+    "prompt_too_long": "grown longer than the candidate takes",
+    "invents_facts": "invents facts",
+    "forgets_goal": "forgets its goal",
+    "ends_early": "ends early",
+    "answers_for_agent": "answers for the agent",
+}
+
+
+def reason(why: str) -> str:
+    """Why a course left its record, or what is at fault with a simulated user, in words."""
+    return _REASONS.get(why, why)
+
+
+def by_reason(counts: Mapping[str, int]) -> str:
+    """`` (other calls 3, a broken answer 1)``; "" for nothing."""
+    return f" ({', '.join(f'{reason(why)} {n:,}' for why, n in counts.items())})" if counts else ""
+
+
+def total_of(counts: Mapping[str, int]) -> int:
+    """All of them."""
+    return sum(counts.values())
+
+
 def different(counts: Mapping[str, int]) -> int:
     """How many decisions were another action."""
     return sum(counts[level] for level in LEVELS if level not in SAME_ACTION | NOT_COMPARED)

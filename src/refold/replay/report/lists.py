@@ -211,8 +211,8 @@ def why_left_out(decision: DecisionComparison, *, is_begun: bool) -> str:
     """The list of a decision without an outcome: see :class:`~refold.replay.figures.Accounting`."""
     if decision.is_later:
         return "later"
-    if decision.level == "failed":
-        return "failed"
+    if decision.level in ("failed", "conditional", "excluded"):
+        return decision.level
     return "missing" if is_begun else "never-begun"
 
 

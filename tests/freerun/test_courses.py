@@ -1,0 +1,185 @@
+"""A candidate goes on with its own answers: what is the same course, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import refold
+from refold.conversation import Conversation
+from refold.conversation.events import AgentUtterance, UserUtterance
+from refold.replay import ModelFailure, branch_name
+from tests.freerun.courses import (
+    AS_RECORDED,
+    BOOK,
+    CONFIGURED,
+    LOOK,
+    NOTE,
+    PRICE,
+    called,
+    calls,
+    one,
+    record,
+    says,
+    scripted,
+    walked,
+)
+from tests.support.stores import url_of
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
+    with refold.open(url_of(request.param, tmp_path)) as opened:
+        record(opened)
+        yield opened
+
+
+def test_who_does_what_was_recorded_comes_to_the_same_end(store: refold.Store) -> None:
+    """All decisions are comparable, and the branch holds a whole conversation of its own."""
+    compared = walked(store, scripted(AS_RECORDED))
+    course = compared.figures.course
+    assert course is not None
+    assert (course.decisions, course.comparable, course.same, course.conversations) == (7, 7, 1, 1)
+    assert compared.mode == compared.figures.mode == "free-run"
+    found = one(compared)
+    assert [d.level for d in found.decisions] == ["same"] * 7
+    assert found.same_action is True
+    state = store.fold(found.branch, Conversation).state
+    assert [line.text for line in state.transcript if line.role == "user"] == [
+        *["A room for Tuesday?", "Yes, that one.", "Thanks."]
+    ]
+    assert (state.state, state.end_reason) == ({"booking": "B7"}, "completed")
+    assert state.money.net == {"USD": 80}
+
+
+SAME_COURSES: dict[str, Any] = {
+    "two answers in one": [
+        *[calls(LOOK), calls(PRICE), says("There is room 4.")],
+        *[calls(BOOK, NOTE), says("All done."), says("So long.")],
+    ],
+    "one answer in two, and words before the calls": [
+        *[says("x"), calls(LOOK), calls(PRICE), says("There is room 4.")][1:],
+        *[calls(BOOK), calls(NOTE), says("Done."), says("Bye.")],
+    ],
+    "another order": [
+        *[calls(PRICE, LOOK), says("Room 4?"), calls(NOTE), calls(BOOK), says("Done."), says("Bye")]
+    ],
+}
+
+
+@pytest.mark.parametrize("script", SAME_COURSES.values(), ids=SAME_COURSES)
+def test_other_words_answers_and_orders_are_no_divergence(store: refold.Store, script: Any) -> None:
+    """What counts is what was done in a turn, and what state and money it came to."""
+    compared = walked(store, scripted(script))
+    course = compared.figures.course
+    assert course is not None
+    assert (course.comparable, course.same) == (7, 1)
+    assert all(d.level in ("same", "words") for d in one(compared).decisions)
+    assert one(compared).led is not None
+    assert compared.partings == 0
+
+
+def test_what_is_read_may_be_read_earlier(store: refold.Store) -> None:
+    """In a turn before, as nothing was changed since that it would have seen."""
+    reads = [*called(1, "look", '{"day": "Tue"}', "m1", "4"), AgentUtterance(text="Four.")]
+    more = [*called(2, "price", '{"room": 4}', "m2", "80"), AgentUtterance(text="Eighty.")]
+    user = UserUtterance(text="And the price?")
+    store.append("call-3", [CONFIGURED, UserUtterance(text="Free?"), *reads, user, *more])
+    compared = walked(store, scripted([calls(LOOK, PRICE), says("4."), says("80.")]), "call-3")
+    assert (compared.partings, one(compared).same_action) == (0, True)
+
+
+OTHER_COURSES: dict[str, Any] = {
+    "it does not call": ([says("No room.")], 0, "other_calls"),
+    "it books before it was told to": ([calls(LOOK), calls(PRICE), calls(BOOK)], 2, "other_calls"),
+    "it books another room": ([*AS_RECORDED[:3], calls(("book", '{"room": 5}'))], 3, "other_calls"),
+    "it says nothing": ([*AS_RECORDED[:2], says("")], 2, "broken_answer"),
+    "it calls on and on": ([*AS_RECORDED[:5], calls(), calls(BOOK)], 5, "broken_answer"),
+    "it reads again after its change": ([*AS_RECORDED[:4], calls(LOOK)], 4, "other_calls"),
+    "it answers before it has read": (
+        [calls(LOOK), says("Eighty."), *AS_RECORDED[3:]],
+        1,
+        "other_calls",
+    ),
+    "it leaves out a call at the end": (
+        [*AS_RECORDED[:4], says("Booked."), says("Bye.")],
+        4,
+        "other_calls",
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "index", "reason"), OTHER_COURSES.values(), ids=OTHER_COURSES)
+def test_what_is_done_otherwise_is_the_first_divergence(
+    store: refold.Store, script: Any, index: int, reason: str
+) -> None:
+    """All before is comparable, all after is conditional; it adds up to what was recorded."""
+    compared = walked(store, scripted(script))
+    course = compared.figures.course
+    assert course is not None
+    assert course.is_whole
+    assert (course.decisions, course.comparable, course.diverged) == (7, index, {reason: 1})
+    assert course.conditional == 7 - index - 1
+    found = one(compared)
+    assert (found.first_divergence, found.same_action) == (index, False)
+    (diverged,) = [e for e in store.read(found.branch) if e.type == "replay.diverged"]
+    assert (diverged.data["at"], diverged.data["reason"]) == (found.decisions[index].at, reason)
+    assert compared.figures.by_decision.trials + compared.figures.not_assessed == index + 1
+    account = compared.figures.accounting
+    assert (account.conditional, account.missing, account.failed) == (7 - index - 1, 0, 0)
+
+
+def test_a_service_that_fails_is_no_divergence_and_the_next_run_goes_on(
+    store: refold.Store,
+) -> None:
+    """The walk stops where it got no answer; what was come to stays, and the rest is asked."""
+    good, asked = scripted(AS_RECORDED), list[int]()
+
+    def fails_at_the_fourth(request: Any) -> Any:
+        asked.append(len(request.messages))
+        if len(asked) == 4:
+            raise ModelFailure("down", kind="error")
+        return good(request)
+
+    compared = walked(store, fails_at_the_fourth)
+    course = compared.figures.course
+    assert course is not None
+    assert (course.comparable, course.diverged) == (3, {})
+    assert course.excluded == {"infrastructure": 1, "not asked": 3}
+    assert course.is_whole
+    compared = walked(store, fails_at_the_fourth)
+    assert compared.figures.course is not None
+    assert compared.figures.course.same == 1
+    assert len(asked) == 3 + 1 + 4
+    assert walked(store, fails_at_the_fourth).figures.course == compared.figures.course
+    assert len(asked) == 8
+
+
+def test_a_conversation_that_the_record_cannot_answer_is_excluded(store: refold.Store) -> None:
+    """The same call without a result on record is no difference of the candidate's."""
+    events = [e.event for e in store.read("call-1")]
+    without = [e for e in events if getattr(e, "call_id", "") != "c3" or hasattr(e, "arguments")]
+    store.append("call-2", without)
+    compared = walked(store, scripted(AS_RECORDED), "call-2")
+    course = compared.figures.course
+    assert course is not None
+    assert (course.comparable, course.diverged, course.excluded) == (
+        *(3, {}, {"no_recorded_result": 4}),
+    )
+
+
+def test_the_answers_of_two_modes_are_kept_apart(store: refold.Store) -> None:
+    """Each mode has a variant of its own, so no figure mixes them."""
+    from refold.replay import compare, replay, replays
+    from tests.freerun.courses import VARIANT
+
+    replay(store, ["call-1"], VARIANT, scripted(AS_RECORDED))
+    free = walked(store, scripted(AS_RECORDED))
+    assert compare(store, ["call-1"], VARIANT).mode == "next-step"
+    assert free.variant_id != VARIANT.id
+    runs = {run.mode: run for each in replays(store) for run in [each.run(store, 0)]}
+    assert {mode: run.answered for mode, run in runs.items()} == {"next-step": 7, "free-run": 7}
+    assert branch_name("call-1", free.variant) == one(free).branch
