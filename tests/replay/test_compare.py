@@ -27,11 +27,11 @@ from refold.replay import (
     replays,
     stats,
 )
+from refold.replay.accounting import Accounting
 from refold.replay.actions import LEVELS
 from refold.replay.arms import Question
 from refold.replay.checks.reading import read_check
 from refold.replay.compare import Comparison, json_pieces
-from refold.replay.figures import Accounting
 from refold.replay.gate import gate
 from refold.replay.report import render_report, summary
 from tests.replay.stories import as_recorded, only_words, record

@@ -22,9 +22,9 @@ from refold.replay import (
     replay,
     replays,
 )
+from refold.replay.accounting import Accounting
 from refold.replay.compare import Comparison
 from refold.replay.events import ReplayPlanned
-from refold.replay.figures import Accounting
 from refold.replay.plan import STREAMS_AN_EVENT_MAX, answered_by, keep_plan, plan_of
 from refold.replay.report import render_report, summary
 from tests.replay.stories import VARIANT, as_message, as_recorded, record, run

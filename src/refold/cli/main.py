@@ -102,6 +102,7 @@ Example:
         "diff": ("diff", "Show how one stream differs from another."),
         "replay": ("replay", "Ask another prompt or model the recorded questions."),
         "replays": ("replays", "List the replays that a store holds."),
+        "goals": ("goals", "Say what recorded users wanted, for who stands in for them."),
         "compare": (
             "compare",
             "Compare replayed conversations with the recorded, and say whether to ship the change.",

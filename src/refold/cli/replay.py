@@ -14,6 +14,7 @@ from refold.cli import endpoint, output
 from refold.cli.choosing import choosing, chosen
 from refold.cli.compare import show_comparison
 from refold.cli.errors import FAILED, FINDING, FINE
+from refold.cli.free_run import FREE, free_run_of, free_run_options
 from refold.cli.judge import ask, judge_of
 from refold.cli.judging import CHANGED, gate_options, question_options, terms_of
 from refold.cli.options import (
@@ -34,6 +35,7 @@ from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold import Store
+    from refold.freerun import FreeRun
     from refold.replay import ChatEndpoint, Variant
     from refold.replay.runner import ReplaySummary
     from refold.replay.verify import Verification
@@ -52,10 +54,12 @@ replay_options: Final = together(
     choosing(model="--recorded-model"),
     option(
         "--mode",
-        type=click.Choice(["next-step", "verify"]),
+        type=click.Choice(["next-step", FREE, "verify"]),
         default="next-step",
-        help="next-step asks the candidate at every recorded decision; verify asks no one.",
+        help="next-step asks at every recorded decision; free-run lets the candidate go on with "
+        "its own answers; verify asks no one.",
     ),
+    free_run_options,
     endpoint.variant_options,
     endpoint.base_url_option,
     int_option("--samples", 1, 100, default=1, help="Independent runs."),
@@ -97,10 +101,12 @@ def replay_command(**options: Any) -> int:
     """Ask another prompt or model the recorded questions.
 
     At each decision it sees the conversation exactly as it was recorded up to there, and answers
-    once; the answers are kept on a branch of each conversation, so running again asks only what is
-    missing. Conversations are those named, or of a category, and all that --since to --text say
-    must hold of them. `refold compare` says how the answers differ. The key is read from
-    REFOLD_API_KEY or OPENAI_API_KEY. Exits with 1 when a decision got no answer, the record does
+    once; with --mode free-run it goes on with its own answers instead, told what the recorded user
+    said until it does something else, and its tool calls are answered from the record. The answers
+    are kept on a branch of each conversation, so running again asks only what is missing.
+    Conversations are those named, or of a category, and all that --since to --text say must hold of
+    them. `refold compare` says how the answers differ. The key is read from REFOLD_API_KEY or
+    OPENAI_API_KEY. Exits with 1 when a decision got no answer, the record does
     not verify or there is none to ask again, with 3 when nothing was answered.
 
     With --fail-on it is a gate, and exits with what came of it: 0 for better, equivalent or no
@@ -111,6 +117,7 @@ def replay_command(**options: Any) -> int:
         refold replay call-42 call-43 --model openai:small --base-url http://127.0.0.1:8000/v1
         refold replay --last 7d --tool refund --with-error --prompt new-prompt.txt
         refold replay --last 7d --prompt new.md --fail-on worse --margin 2pt --report out.html
+        refold replay --category call --mode free-run --user rules --prompt new.md
         refold replay --category call --mode verify
     """
     return run_replay(**options)
@@ -138,7 +145,8 @@ def _run(
         return _verify(url, chosen(url, streams, category, wanted))
     if wanted is not None and wanted.wanted.sample is not None:
         options["seed"] = wanted.wanted.seed
-    return _next_step(url, chosen(url, streams, category, wanted), results, **options)
+    free = free_run_of(mode, options, options["base_url"])
+    return _asks(url, chosen(url, streams, category, wanted), results, free, **options)
 
 
 def _verify(url: str, streams: dict[str, int | None]) -> int:
@@ -150,10 +158,11 @@ def _verify(url: str, streams: dict[str, int | None]) -> int:
     return FINE if found.decisions and not found.mismatches else FINDING
 
 
-def _next_step(
+def _asks(
     url: str,
     streams: dict[str, int | None],
     results: Results,
+    free: FreeRun | None,
     *,
     base_url: str,
     timeout: float,
@@ -167,10 +176,8 @@ def _next_step(
 ) -> int:
     from refold.replay import compare
     from refold.replay.arms import check_cluster
-    from refold.replay.control import control_of
-    from refold.replay.plan import answered_by
 
-    control, judge_url = None, options["judge_url"] or base_url
+    judge_url = options["judge_url"] or base_url
     judging = judge_of(options, base_url)
     terms = terms_of(options, fail_on, judging and judging[0])
     question = terms["question"]
@@ -183,13 +190,12 @@ def _next_step(
         check_cluster(store, streams, question and question.cluster)
         if base_url == endpoint.OPENAI_URL:
             output.note(f"asks {candidate.url}: --base-url names another")
-        changed = answered_by(store, changed, candidate.url)
-        _tell_label(store, changed)
-        if is_control or CHANGED in fail_on:
-            control = answered_by(store, control_of(store, [*streams], changed), candidate.url)
+        has_control = is_control or CHANGED in fail_on
+        changed, control = _sides(store, streams, changed, free, candidate, has_control)
         if question is not None:
             options |= {"primary": question.primary, "margin": question.margin}
         options |= {"samples": samples, "control": control, "judge": judging and judging[0].id}
+        options |= {} if free is None else {"mode": free}
         those = _among_others(store, changed, streams)
         line = _comparing(changed.id, control, those, fail_on, judge_url if judging else None)
         with _explained(store, streams, changed, line, samples):
@@ -210,6 +216,26 @@ def _next_step(
             _tell(parts, control, line)
         show_comparison(found)
     return gated(gate, fail_on) if fail_on else outcome
+
+
+def _sides(
+    store: Store,
+    streams: Iterable[str],
+    changed: Variant,
+    free: FreeRun | None,
+    candidate: ChatEndpoint,
+    has_control: bool,
+) -> tuple[Variant, Variant | None]:
+    """The candidate and the control, as what their answers are kept as."""
+    from refold.replay.control import control_of
+    from refold.replay.plan import answered_by
+
+    def kept(variant: Variant) -> Variant:
+        return answered_by(store, variant if free is None else free.stamped(variant), candidate.url)
+
+    changed = kept(changed)
+    _tell_label(store, changed)
+    return changed, kept(control_of(store, [*streams], changed)) if has_control else None
 
 
 def _among_others(store: Store, variant: Variant, streams: Collection[str]) -> list[str]:

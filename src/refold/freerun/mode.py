@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Literal
 
@@ -30,7 +30,8 @@ class FreeRun:
     ``tools`` says, or by ``worlds``, and touch nothing. With a ``user``, that speaks from the first
     divergence on, by the goal of the conversation (see :mod:`refold.freerun.goals`): ``"rules"``,
     which is the same every time, or an endpoint or function as a candidate is; ``named`` is what a
-    function is called on record.
+    function is called on record. Meanwhile the process reaches nothing but the models and what
+    ``allow`` names (see :mod:`refold.freerun.outside`): the plan says in the end what it reached.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class FreeRun:
         worlds: WorldOf | None = None,
         user: Literal["rules"] | Candidate | None = None,
         named: str | None = None,
+        allow: Iterable[str] = (),
     ) -> None:
         self._policies = tools or ToolPolicies()
         self._worlds = worlds or from_record(self._policies)
         self._user = user if user is None or user == RULES else candidate_of(user)
+        self._allow = [*allow]
         self.user = named or _name(self._user)
 
     def stamped(self, variant: Variant) -> Variant:
@@ -61,6 +64,7 @@ class FreeRun:
             worlds=self._worlds,
             user=self.user,
             user_asker=asker,
+            allow=self._allow,
         )
 
 

@@ -16,15 +16,19 @@ from refold.conversation.events import ModelFailed, Usage
 from refold.core.recorded import Recorded
 from refold.errors import RefoldError, Unavailable
 from refold.freerun.goals import goal_of
+from refold.freerun.outside import closed_off
 from refold.freerun.policies import ToolPolicies
-from refold.freerun.user import Said, checked, rule_user, user_request
-from refold.freerun.walk import Asks, AsksUser, Terms, Walk
+from refold.freerun.user import UserSaid, checked, rule_user, user_request
+from refold.freerun.walk import Asks, AsksUser, CourseWalk, WalkTerms
 from refold.freerun.world import WorldOf
 from refold.replay.actions import total_cost
-from refold.replay.course import Reason, record_of, went
+from refold.replay.course import Reason, record_of
 from refold.replay.decision import Action, Decision, decisions, priced, total_usage
+from refold.replay.events import ReplayPlanned
 from refold.replay.faults import fault_in
-from refold.replay.journal import ORIGIN, Left, Task, key_of
+from refold.replay.journal import ORIGIN, Journal, Left, Task, key_of
+from refold.replay.placing import went
+from refold.replay.plan import plan_name
 from refold.replay.request import RequestMaker, configured_by
 from refold.replay.requests import Asker, Outcome
 from refold.replay.running import RunningReplay
@@ -34,7 +38,7 @@ OTHERS_FIRST_MAX: Final = 100
 
 
 @dataclass
-class Spent:
+class WalkSpent:
     """What the answers of a walk took in this run."""
 
     attempts: int = 0
@@ -67,6 +71,7 @@ class FreeRunning(RunningReplay):
     worlds: WorldOf
     user: str | None = None
     user_asker: Asker | None = None
+    allow: Sequence[str] = ()
 
     def _done(self, every: Set[str], branch: Iterable[Recorded]) -> Set[str]:
         """All of them where the course is over: a conversation is walked as a whole."""
@@ -88,11 +93,27 @@ class FreeRunning(RunningReplay):
             journal, fork, left = self.journals[place], found[0].version - 1, lefts[place]
             yield Task(place, journal, stream, found[0], requests[place], fork, tools, left)
 
+    async def work_off(self, asker: Asker, workers: int) -> None:
+        """CourseWalk what is missing, while nothing but the models is reached; the plan says so."""
+        planned = [(plan_name(journal.variant.id), terms.run) for journal, terms in self._planned()]
+        asked = [one.candidate for one in (asker, self.user_asker) if one is not None]
+        urls = [url for one in asked if (url := getattr(one, "address", None))]
+        with closed_off([*urls, *self.allow]) as outside:
+            try:
+                await super().work_off(asker, workers)
+            finally:
+                if not self.terms:
+                    for name, run in planned:
+                        self.store.append(name, [outside.told(run)])
+
+    def _planned(self) -> list[tuple[Journal, ReplayPlanned]]:
+        return list(zip(self.journals, self.terms, strict=False))
+
     # -- one conversation --------------------------------------------------------------------------
 
     async def _ask(self, asker: Asker, task: Task) -> Outcome:
-        """Walk a conversation to its end, each step stored before the next is asked."""
-        spent = Spent()
+        """CourseWalk a conversation to its end, each step stored before the next is asked."""
+        spent = WalkSpent()
         for _ in range(OTHERS_FIRST_MAX):
             walk = await asyncio.to_thread(self._begun, task)
             try:
@@ -104,7 +125,7 @@ class FreeRunning(RunningReplay):
         branch = task.journal.branch(task.stream)
         raise Unavailable(f"others write to {branch} all the time: start again", stream=branch)
 
-    def _begun(self, task: Task) -> Walk:
+    def _begun(self, task: Task) -> CourseWalk:
         """The walk of a conversation, as far as its branch has it."""
         self._keep_plan()
         for outcome in self.store.append_many(task.journal.beginning(task)):
@@ -114,13 +135,15 @@ class FreeRunning(RunningReplay):
         variant = task.journal.variant
         tools = None if variant.tools is None else read_tools(variant.tools)[0]
         world = self.worlds(history, tools)
-        terms = Terms(variant, self.policies, self.model, self.user)
-        walk = Walk(record_of(history, decisions(history)), terms, world)
+        terms = WalkTerms(variant, self.policies, self.model, self.user)
+        walk = CourseWalk(record_of(history, decisions(history)), terms, world)
         branch = task.journal.branch(task.stream)
         walk.take(one for one in self.store.read(branch) if one.stream == branch)
         return walk
 
-    async def _walked(self, asker: Asker, task: Task, walk: Walk, spent: Spent) -> Outcome:
+    async def _walked(
+        self, asker: Asker, task: Task, walk: CourseWalk, spent: WalkSpent
+    ) -> Outcome:
         while (what := walk.next()) is not None:
             if self.is_stopping:
                 raise asyncio.CancelledError
@@ -143,7 +166,7 @@ class FreeRunning(RunningReplay):
             await asyncio.to_thread(self._store, task, walk, events)
         return spent.outcome
 
-    def _store(self, task: Task, walk: Walk, events: Sequence[object]) -> None:
+    def _store(self, task: Task, walk: CourseWalk, events: Sequence[object]) -> None:
         """Put the next step on the branch, once, and go on with what is there."""
         branch = task.journal.branch(task.stream)
         self.store.append(
@@ -155,7 +178,7 @@ class FreeRunning(RunningReplay):
         )
         walk.take(self.store.read(branch, from_version=walk.version + 1), is_new=True)
 
-    async def _spoken(self, task: Task, what: AsksUser) -> Said:
+    async def _spoken(self, task: Task, what: AsksUser) -> UserSaid:
         """What the simulated user says, whose faults are looked for."""
         history = await asyncio.to_thread(lambda: list(self.store.read(task.stream)))
         goal = goal_of(history)

@@ -57,14 +57,14 @@ _COMMON: Final = frozenset(
 )
 
 
-class Heard(NamedTuple):
+class HeardLine(NamedTuple):
     """Words of one side: ``user`` or ``agent``."""
 
     role: str
     text: str
 
 
-class Said(NamedTuple):
+class UserSaid(NamedTuple):
     """What a simulated user says next, whether that was its last, and what is wrong with it."""
 
     text: str
@@ -72,18 +72,18 @@ class Said(NamedTuple):
     faults: list[SimulatorFaulted]
 
 
-def heard_in(events: Iterable[Recorded]) -> list[Heard]:
+def heard_in(events: Iterable[Recorded]) -> list[HeardLine]:
     """What was said in a history, in order."""
     heard = []
     for one in events:
         if one.type == "user.utterance":
-            heard.append(Heard("user", one.to_class(UserUtterance).text))
+            heard.append(HeardLine("user", one.to_class(UserUtterance).text))
         elif one.type == "agent.utterance":
-            heard.append(Heard("agent", one.to_class(AgentUtterance).text))
+            heard.append(HeardLine("agent", one.to_class(AgentUtterance).text))
     return heard
 
 
-def user_request(goal: GoalStated, heard: Sequence[Heard]) -> ChatRequest:
+def user_request(goal: GoalStated, heard: Sequence[HeardLine]) -> ChatRequest:
     """What a model is asked that plays the user: to it the agent is the other side."""
     facts = "\n".join(f"- {name}: {value}" for name, value in goal.facts.items()) or "- none"
     system = f"{PROMPT}\n\nGoal:\n{goal.text}\n\nFacts:\n{facts}"
@@ -95,7 +95,7 @@ def user_request(goal: GoalStated, heard: Sequence[Heard]) -> ChatRequest:
 # -- a stand-in of rules --------------------------------------------------------------------------
 
 
-def rule_user(goal: GoalStated, heard: Sequence[Heard]) -> str:
+def rule_user(goal: GoalStated, heard: Sequence[HeardLine]) -> str:
     """What a user of simple rules says next: the same conversation, the same words.
 
     It gives the facts that it is asked for, agrees where it is asked to, says what it wants and was
@@ -145,7 +145,7 @@ def _is_asked(name: str, asked: str) -> bool:
 # -- its own faults -------------------------------------------------------------------------------
 
 
-def checked(goal: GoalStated, heard: Sequence[Heard], text: str) -> Said:
+def checked(goal: GoalStated, heard: Sequence[HeardLine], text: str) -> UserSaid:
     """What a simulated user said, and what is wrong with that by its goal and by what it heard."""
     is_end = STOP in text
     said = text.replace(STOP, "").strip()
@@ -156,10 +156,10 @@ def checked(goal: GoalStated, heard: Sequence[Heard], text: str) -> Said:
         SimulatorFaulted("ends_early", heard[-1].text if is_end and _is_early(heard) else ""),
         SimulatorFaulted("answers_for_agent", "" if spoken is None else spoken[0]),
     )
-    return Said(said, is_end, [fault for fault in found if fault.detail])
+    return UserSaid(said, is_end, [fault for fault in found if fault.detail])
 
 
-def _invented(goal: GoalStated, heard: Sequence[Heard], said: str) -> list[str]:
+def _invented(goal: GoalStated, heard: Sequence[HeardLine], said: str) -> list[str]:
     """Identifiers, numbers, dates and addresses that nobody has given before."""
     known = " ".join([goal.text, *goal.facts, *goal.facts.values(), *(one.text for one in heard)])
     there = set(_values(known))
@@ -175,7 +175,7 @@ def _values(text: str) -> Iterator[str]:
             yield from (run.lstrip("0") for run in re.findall(r"\d+", found) if len(run) > 1)
 
 
-def _forgotten(goal: GoalStated, heard: Sequence[Heard], said: str, *, is_end: bool) -> str:
+def _forgotten(goal: GoalStated, heard: Sequence[HeardLine], said: str, *, is_end: bool) -> str:
     """What it was to know and says that it does not; at the end what it never asked for."""
     asked = heard[-1].text if heard and heard[-1].role == "agent" else ""
     if _NOT_KNOWN.search(said):
@@ -188,7 +188,7 @@ def _forgotten(goal: GoalStated, heard: Sequence[Heard], said: str, *, is_end: b
     return left[0] if left else ""
 
 
-def _is_early(heard: Sequence[Heard]) -> bool:
+def _is_early(heard: Sequence[HeardLine]) -> bool:
     """Whether the agent waits for an answer that is not whether there is anything else."""
     asked = heard[-1].text if heard and heard[-1].role == "agent" else ""
     return bool(_QUESTION.search(asked)) and not _ANYTHING_ELSE.search(asked)

@@ -17,9 +17,9 @@ from refold.core.encode import copied
 from refold.core.event import Event
 from refold.core.recorded import Recorded
 from refold.freerun.policies import ToolPolicies
-from refold.freerun.user import Heard, Said, heard_in
+from refold.freerun.user import HeardLine, UserSaid, heard_in
 from refold.freerun.world import Missed, ToolOutput, ToolWorld
-from refold.replay.course import Beside, Parted, Reason, Record, Turn
+from refold.replay.course import Parted, Reason, Record, RecordedTurns, Turn
 from refold.replay.decision import Action, Call, Decision
 from refold.replay.events import ReplayDiverged, ReplayFinished
 from refold.replay.faults import Offered, faults_of, offered_by, offered_in, tools_by
@@ -42,7 +42,7 @@ class Asks(NamedTuple):
 class AsksUser(NamedTuple):
     """The simulated user is asked, who heard all this."""
 
-    heard: list[Heard]
+    heard: list[HeardLine]
 
 
 class Closes(NamedTuple):
@@ -51,7 +51,7 @@ class Closes(NamedTuple):
     events: list[object]
 
 
-class Terms(NamedTuple):
+class WalkTerms(NamedTuple):
     """What a walk is held to: the variant, what is declared of tools, who speaks after it parts."""
 
     variant: Variant
@@ -61,11 +61,11 @@ class Terms(NamedTuple):
 
 
 @dataclass
-class Walk:
+class CourseWalk:
     """A course through a conversation; what was put on its branch is given back to :meth:`take`."""
 
     record: Record
-    terms: Terms
+    terms: WalkTerms
     world: ToolWorld
     number: int = 0
     version: int = -1
@@ -87,7 +87,7 @@ class Walk:
         self._own = offered_in(variant.tools)
         self._events += (one for one in self.record.history if one.version < first)
         effects, ignored = _effects(self.record, terms.policies), terms.policies.ignored
-        self._beside = Beside(self.record.turns, effects, self._offered(), ignored)
+        self._beside = RecordedTurns(self.record.turns, effects, self._offered(), ignored)
 
     # -- what is on the branch ---------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ class Walk:
         parted = None if self.parted is not None else self._here(reason, why)
         return [*([] if parted is None else [parted.event]), self._finished()]
 
-    def said(self, said: Said) -> list[object]:
+    def said(self, said: UserSaid) -> list[object]:
         """What is stored of a simulated user's turn."""
         noted = {"replay": {"turn": self.number + 1, "user": self.terms.user}}
         words = [UserUtterance(text=said.text)] if said.text else []

@@ -153,6 +153,8 @@ class ChatEndpoint:
         self._target = urlunsplit(parts._replace(path=path))
         # A query or a path may hold a key, and this is what is recorded, and what errors name.
         self.url = secrecy.without_keys(self._target.partition("?")[0])
+        # Where it leads, whatever it is called on record.
+        self.address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.model = model
         said = checked_headers(headers)
         if not isinstance(api_key, str | None):

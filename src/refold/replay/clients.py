@@ -78,6 +78,7 @@ class ClientCandidate:
         self._client, self._ask, self._is_streamed = once, found[self._api], stream
         named = str(getattr(client, "base_url", None) or type(client).__qualname__)
         place = secrecy.without_keys(secrecy.without_password(named).partition("?")[0])
+        self.address = place if "://" in place else None
         self.url = place + "responses" * (self._api == "responses")
 
     def __call__(self, request: ChatRequest) -> Any:

@@ -17,7 +17,7 @@ from refold.conversation.attributes import Attributes
 from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import UsageError, refuse_unless
+from refold.errors import refuse_unless
 from refold.replay.actions import ConversationComparison, Terms, compare_conversation
 from refold.replay.answer import Verdicts
 from refold.replay.arms import (
@@ -33,8 +33,9 @@ from refold.replay.arms import (
 )
 from refold.replay.checks.scoring import UNSCORED, Scoring
 from refold.replay.checks.seen import NamedCheck
-from refold.replay.control import check_control, check_recorded, promised
+from refold.replay.control import check_control, check_other, check_recorded, promised
 from refold.replay.decision import (
+    Action,
     Decision,
     Prices,
     asked_model,
@@ -236,8 +237,8 @@ class Conversations(Sequence[ConversationComparison]):
         stored = answers(events)
         later = [one for one in after if one.at not in stored]
         if self.mode != NEXT_STEP:
-            beside = (history, made)
-            found = compare_course(place.stream, branch, beside, events, self._terms, later=after)
+            how = (history, made), events, self._terms, self._price
+            found = compare_course(place.stream, branch, *how, later=after)
             return self._scoring.scored(found, history, made, events)
         if self._prices:
             stored |= {
@@ -247,11 +248,15 @@ class Conversations(Sequence[ConversationComparison]):
         return self._scoring.scored(found, history, made, events)
 
     def _priced(self, answer: StoredAnswer, decision: Decision) -> StoredAnswer:
-        if answer.action is None or answer.action.cost is not None:
-            return answer
+        action = answer.action
+        return answer if action is None else replace(answer, action=self._price(action, decision))
+
+    def _price(self, action: Action, decision: Decision) -> Action:
+        if action.cost is not None or not self._prices:
+            return action
         # Where one agent of several was changed, only the answer says which model it is of.
         model = (self._model or asked_model(decision)) if self._is_one_model else None
-        return replace(answer, action=priced(answer.action, model, self._prices))
+        return priced(action, model, self._prices)
 
 
 def compare(
@@ -280,22 +285,21 @@ def compare(
     :class:`~refold.errors.NotFound` for a stream that does not exist, :class:`UsageError` for a
     control with another prompt, tools, model or parameters (but a seed) than were recorded.
     """
-    check_store(store, call="compare", instead=OPENED)
-    check_variant(variant)
-    check_prices(prices)
+    _check(store, variant, prices)
     those = dict.fromkeys(checked_streams(streams))
     question = question or Question()
     check_cluster(store, those, question.cluster)
-    asked = [(variant, sample), *_as_control(control, control_sample)]
+    asked = [(variant, sample), *_as_control(control, control_sample, variant.made)]
     scoring = Scoring(checks, None if judge is None else Judgements(store, judge))
     how: Any = {"scoring": scoring, "ignored": ignored(ignore), "prices": prices}
     sides = [Conversations(store, those, *one, **how) for one in asked]
     sides[0].control = next(iter(sides[1:]), None)
-    _check_other([place.branch for side in sides for place in side._places])
+    check_other([place.branch for side in sides for place in side._places])
     promises = promised(*(one.declared() for one in sides), asked=question.deciding)
     known = measured(checks, judge, is_timed=promises.is_timed, mode=variant.made)
     tallies, arms, without_cluster = _counted(sides[0], question, control, known)
     figures, unreadable = [tally.figures() for tally in tallies], sides[0].unreadable
+    said = [MODES[variant.made], *promises.said, *_unread(unreadable), *scoring.said]
     is_complete = not unreadable and all(one.accounting.is_complete for one in figures)
     return Comparison(
         mode=variant.made,
@@ -312,11 +316,15 @@ def compare(
         first_partings=tallies[0].first_partings,
         unreadable=unreadable,
         judge=scoring.used,
-        not_measured=" ".join(
-            [MODES[variant.made], *promises.said, *_unread(unreadable), *scoring.said]
-        ),
+        not_measured=" ".join(said),
         conversations=sides[0],
     )
+
+
+def _check(store: Store, variant: Variant, prices: Prices | None) -> None:
+    check_store(store, call="compare", instead=OPENED)
+    check_variant(variant)
+    check_prices(prices)
 
 
 def _arms(question: Question, known: Mapping[str, Metric], *, has_control: bool) -> tuple[Arm, Arm]:
@@ -362,22 +370,15 @@ def _counted(
     return tallies, arms, without_cluster
 
 
-def _as_control(control: Variant | None, sample: int | None) -> list[tuple[Variant, int | None]]:
+def _as_control(
+    control: Variant | None, sample: int | None, mode: str
+) -> list[tuple[Variant, int | None]]:
     """The control and which sample of it, where it is one."""
     if control is None:
         return []
     refuse_unless(isinstance(control, Variant), "a refold.replay.Variant", control=control)
-    check_control(control)
+    check_control(control, mode)
     return [(control, sample)]
-
-
-def _check_other(branches: Sequence[str]) -> None:
-    """Refuse a control whose answers are the candidate's own."""
-    if len({*branches}) < len(branches):
-        raise UsageError(
-            "the control is the candidate itself: give another variant or control_sample=",
-            argument="control",
-        )
 
 
 def json_pieces(comparison: Comparison | RecordedComparison) -> Iterator[bytes]:

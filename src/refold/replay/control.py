@@ -12,7 +12,7 @@ from refold.errors import UsageError
 from refold.replay.decision import Decision
 from refold.replay.events import ReplayPlanned
 from refold.replay.request import configured_by
-from refold.replay.variant import Variant
+from refold.replay.variant import NEXT_STEP, Variant
 from refold.secrecy import without_keys
 
 CONTROL: Final = "control"
@@ -41,11 +41,26 @@ def control_of(store: Store, streams: Sequence[str], variant: Variant) -> Varian
     return Variant(label=CONTROL, model=variant.model)
 
 
-def check_control(control: Variant) -> None:
-    """Refuse a control that changes what the agent was told or could do."""
+def check_control(control: Variant, mode: str = NEXT_STEP) -> None:
+    """Refuse a control that changes what the agent was told or could do, or was asked otherwise."""
+    if control.made != mode:
+        raise UsageError(
+            f"the candidate was asked in the mode {mode}, the control in {control.made}: what "
+            "differs would be the mode's; ask both in one run, with control=",
+            argument="control",
+        )
     changed = [name for name in ("prompt", "tools") if getattr(control, name) is not None]
     if changed:
         raise _no_control(f"changes the {changed[-1]}")
+
+
+def check_other(branches: Sequence[str]) -> None:
+    """Refuse a control whose answers are the candidate's own."""
+    if len({*branches}) < len(branches):
+        raise UsageError(
+            "the control is the candidate itself: give another variant or control_sample=",
+            argument="control",
+        )
 
 
 def check_recorded(

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, get_args
 
-import msgspec
-from msgspec.structs import replace
-
-from refold.conversation.events import Effect, ModelFailed
+from refold.conversation.events import Effect
 from refold.core.recorded import Recorded, parts_of
 from refold.replay.actions import compare_actions
-from refold.replay.decision import Action, Call, Decision, decisions, is_of_answer, total_usage
+from refold.replay.decision import Action, Call, Decision, is_of_answer
 from refold.replay.events import ReplayDiverged
 from refold.replay.faults import UNKNOWN, Offered
 from refold.replay.normalising import NOTHING_IGNORED, Ignored
@@ -46,14 +42,6 @@ now that it has grown.
 """
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 EXCLUDING: Final[frozenset[str]] = frozenset({"no_recorded_result", "prompt_too_long"})
-Standing = Literal["comparable", "diverged", "conditional", "excluded", "failed", "missing"]
-"""What a recorded decision is to a course that is not its own.
-
-``comparable``: all before it went as recorded, and so did it. ``diverged``: the first that did not.
-``conditional``: all after that, as a recorded user answered another agent. ``excluded``: out of
-reach for no fault of the agent's. ``failed``: the candidate gave no answer there. ``missing``: it
-was not come to.
-"""
 _FROM_OUTSIDE: Final = frozenset({"user.utterance", "dtmf.received"})
 
 
@@ -170,7 +158,7 @@ class Parted(NamedTuple):
         return ReplayDiverged(self.at.at, self.reason, self.detail)
 
 
-class Beside(NamedTuple):
+class RecordedTurns(NamedTuple):
     """The turns of a record, and how calls are held against them.
 
     ``effects`` say by the tool's name what it does to the world.
@@ -238,192 +226,3 @@ class Beside(NamedTuple):
 
 def _said(call: Call) -> dict[str, str]:
     return {"name": call.name, "arguments": call.arguments}
-
-
-# -- what became of every recorded decision -------------------------------------------------------
-
-
-class Placed(NamedTuple):
-    """A recorded decision in a course: what it is to it, and what the candidate did in its place.
-
-    ``answer`` is the event that holds that; ``why`` says why it diverged or is excluded.
-    """
-
-    decision: Decision
-    standing: Standing
-    action: Action | None = None
-    answer: str | None = None
-    why: str = ""
-
-
-class Went(NamedTuple):
-    """What a branch tells of a course: answers by turn, and how it ended."""
-
-    answers: dict[int, list[Decision]]
-    parted: ReplayDiverged | None
-    is_over: bool
-    failure: Recorded | None
-    turn: int
-
-
-def went(branch: Iterable[Recorded]) -> Went:
-    """What the events of a branch of a free run tell."""
-    turns: dict[str, int] = {}
-    own: list[Recorded] = []
-    parted, is_over, failure = None, False, None
-    for recorded in branch:
-        said = recorded.noted("replay")
-        if isinstance(said, dict) and isinstance(turn := said.get("turn"), int):
-            turns[recorded.id] = turn
-            own.append(recorded)
-            failure = recorded if recorded.type == "model.failed" else None
-        is_over = is_over or recorded.type == "replay.finished"
-        if recorded.type == "replay.diverged" and parted is None:
-            parted = recorded.to_class(ReplayDiverged)
-    answers: dict[int, list[Decision]] = {}
-    for one in decisions(own):
-        answers.setdefault(turns[one.at], []).append(one)
-    return Went(answers, parted, is_over, failure, max(turns.values(), default=0))
-
-
-def placed(turns: Sequence[Turn], course: Went) -> list[Placed]:
-    """Every recorded decision with what it is to a course."""
-    every = [one for turn in turns for one in turn.decisions]
-    parted = None if course.parted is None else course.parted
-    first = next((one.index for one in every if parted and one.at == parted.at), None)
-    is_excluded = parted is not None and parted.reason in EXCLUDING
-    found: list[Placed] = []
-    for number, turn in enumerate(turns):
-        did = allotted(turn.decisions, course.answers.get(number, []), first)
-        for decision, (action, answer) in zip(turn.decisions, did, strict=True):
-            if first is not None and parted is not None and decision.index >= first:
-                later: Standing = "conditional" if decision.index > first else "diverged"
-                standing: Standing = "excluded" if is_excluded else later
-                # What follows is shown, and set against nothing.
-                found.append(Placed(decision, standing, action, answer, parted.reason))
-            elif course.is_over or number < course.turn:
-                found.append(Placed(decision, "comparable", action, answer))
-            else:
-                found.append(Placed(decision, "missing"))
-    waiting = next((n for n, one in enumerate(found) if one.standing == "missing"), None)
-    if course.failure is not None and waiting is not None:
-        error = course.failure.to_class(ModelFailed).error
-        failed = found[waiting]._replace(standing="failed", answer=course.failure.id, why=error)
-        found[waiting] = failed
-    return found
-
-
-def allotted(
-    recorded: Sequence[Decision], answers: Sequence[Decision], first: int | None = None
-) -> list[tuple[Action | None, str | None]]:
-    """The answers of a turn, put in the places of its recorded decisions.
-
-    What matches a recorded call stands where that does, what does not at the decision ``first``, or
-    at the last. Words stand in order, the last at the last. Nothing is left out or counted twice.
-    """
-    if not answers:
-        return [(None, None)] * len(recorded)
-    groups: list[list[Decision]] = [[] for _ in recorded]
-    for place, answer in enumerate(answers):
-        is_last = place + 1 == len(answers)
-        groups[-1 if is_last else min(place, max(len(recorded) - 2, 0))].append(answer)
-    said = [call for one in answers for call in one.action.calls]
-    calls = _dealt(recorded, said, first)
-    whole = "\n".join(one.action.text for one in answers if one.action.text)
-    shown = [next(iter(group), answers[0]).at for group in groups]
-    return [
-        (_joined([one.action for one in group], dealt, whole), at)
-        for group, dealt, at in zip(groups, calls, shown, strict=True)
-    ]
-
-
-def _dealt(
-    recorded: Sequence[Decision], said: Sequence[Call], first: int | None
-) -> list[tuple[Call, ...]]:
-    dealt: list[list[Call]] = [[] for _ in recorded]
-    owners = [place for place, one in enumerate(recorded) for _ in one.action.calls]
-    old = [call for one in recorded for call in one.action.calls]
-    found = compare_actions(Action(calls=tuple(old)), Action(calls=tuple(said)))
-    waiting = list(zip(old, owners, strict=True))
-    for pair in found.pairs:
-        if pair.changes and first is not None:
-            continue
-        entry = next(one for one in waiting if one[0] == pair.recorded)
-        waiting.remove(entry)
-        dealt[entry[1]].append(pair.candidate)
-    given = Counter(call for calls in dealt for call in calls)
-    rest = [call for call, times in (Counter(said) - given).items() for _ in range(times)]
-    indexes = [one.index for one in recorded]
-    dealt[indexes.index(first) if first in indexes else -1] += rest
-    return [tuple(calls) for calls in dealt]
-
-
-def _joined(group: Sequence[Action], calls: tuple[Call, ...], whole: str) -> Action:
-    """The actions of a group as one: words after one another, what they took added up."""
-    if not group:
-        return Action(text="" if calls else whole, calls=calls)
-    costs = [one.cost for one in group]
-    times = [one.latency_ms for one in group]
-    return replace(
-        group[-1],
-        text="\n".join(one.text for one in group if one.text) or ("" if calls else whole),
-        calls=calls,
-        parts=tuple(part for one in group for part in one.parts),
-        usage=total_usage([one.usage for one in group if one.usage is not None]),
-        cost=None if None in costs else sum(filter(None, costs), Decimal(0)),
-        latency_ms=None if None in times else sum(filter(None, times)),
-    )
-
-
-class Course(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of every recorded decision: the parts add up to ``decisions``.
-
-    ``diverged`` and ``excluded`` are by reason. ``same`` conversations went to their end as
-    recorded, of ``conversations`` (samples count each).
-    """
-
-    conversations: int
-    decisions: int
-    comparable: int
-    diverged: dict[str, int]
-    conditional: int
-    excluded: dict[str, int]
-    same: int
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the parts add up."""
-        parts = sum(self.diverged.values()) + sum(self.excluded.values())
-        return self.comparable + self.conditional + parts == self.decisions
-
-
-class CourseTally:
-    """Counts what became of decisions, a conversation at a time."""
-
-    def __init__(self) -> None:
-        self._standings: Counter[tuple[str, str]] = Counter()
-        self._conversations = self._same = 0
-
-    def add(self, standings: Sequence[tuple[str, str]]) -> None:
-        """One more conversation: each of its decisions as a standing and why that is."""
-        self._conversations += 1
-        self._same += all(standing == "comparable" for standing, _ in standings)
-        self._standings.update(standings)
-
-    def course(self) -> Course:
-        """What was added."""
-
-        def of(standing: str) -> dict[str, int]:
-            return {
-                why: n for (what, why), n in sorted(self._standings.items()) if what == standing
-            }
-
-        return Course(
-            conversations=self._conversations,
-            decisions=self._standings.total(),
-            comparable=sum(of("comparable").values()),
-            diverged=of("diverged"),
-            conditional=sum(of("conditional").values()),
-            excluded=of("excluded"),
-            same=self._same,
-        )

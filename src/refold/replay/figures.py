@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from statistics import fmean
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from refold.conversation.events import Usage
 from refold.replay import stats
+from refold.replay.accounting import Accounting, DecisionOutcomes, account
 from refold.replay.actions import (
     LEVELS,
     NOT_COMPARED,
@@ -23,10 +24,10 @@ from refold.replay.actions import (
     known,
     total_cost,
 )
-from refold.replay.course import Course, CourseTally
 from refold.replay.decision import Action
 from refold.replay.decision import total_usage as total_usage
 from refold.replay.led import standings
+from refold.replay.placing import Course, CourseTally
 from refold.replay.stats import Summary
 from refold.replay.variant import NEXT_STEP, SIMULATED_USER
 
@@ -80,32 +81,6 @@ class Totals(msgspec.Struct, frozen=True):
     tries: Tries
 
 
-class Accounting(msgspec.Struct, frozen=True):
-    """What became of every decision that was to be asked: the rest adds up to ``decisions``.
-
-    ``answered`` has an outcome, an answer or the candidate's own limit; ``failed`` got no answer.
-    ``missing`` were not asked, in conversations of which something was;
-    ``never_begun`` are those of conversations of which nothing was asked. ``later`` were not to be:
-    the conversation went on with them after the plan, and no verdict takes them in. Where a
-    candidate went on with its own answers, ``conditional`` follow its first other action, and
-    ``excluded`` could not be come to.
-    """
-
-    decisions: int
-    answered: int
-    failed: int
-    missing: int
-    never_begun: int
-    later: int = 0
-    conditional: int = 0
-    excluded: int = 0
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all that was to be asked was."""
-        return not self.missing and not self.never_begun
-
-
 class ByRecord(msgspec.Struct, frozen=True):
     """The rates split by what the record did: ``called`` a tool, or only ``spoke``.
 
@@ -129,7 +104,7 @@ class Baselines(msgspec.Struct, frozen=True):
     always_calls: float | None
 
 
-class Simulated(msgspec.Struct, frozen=True):
+class SimulatedTurns(msgspec.Struct, frozen=True):
     """What a simulated user said, in how many ``turns``, and how many of them have which fault.
 
     None of it is held against the agent.
@@ -173,7 +148,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     latency_delta: Summary | None
     mode: str = NEXT_STEP
     course: Course | None = None
-    simulator: Simulated | None = None
+    simulator: SimulatedTurns | None = None
 
 
 class Parting(msgspec.Struct, frozen=True):
@@ -285,7 +260,7 @@ class Tally:
             decisions=sum(counts.values()),
             counts=counts,
             accounting=account(
-                Outcomes(
+                DecisionOutcomes(
                     sum(of.values()),
                     sum(of[level] for level in _ANSWERED),
                     of["failed"],
@@ -311,34 +286,9 @@ class Tally:
             simulator=self._simulator(),
         )
 
-    def _simulator(self) -> Simulated | None:
+    def _simulator(self) -> SimulatedTurns | None:
         faults = dict(sorted(self._simulator_faults.items()))
-        return Simulated(self._simulated, faults) if self._mode == SIMULATED_USER else None
-
-
-class Outcomes(NamedTuple):
-    """What became of the decisions of a conversation: how many there are, and of them what."""
-
-    decisions: int
-    answered: int
-    failed: int
-    later: int
-    conditional: int = 0
-    excluded: int = 0
-
-
-def account(outcomes: Iterable[Outcomes]) -> Accounting:
-    """The account of some conversations."""
-    found = list(outcomes)
-    decisions, answered, failed, later, conditional, excluded = (
-        sum(one[place] for one in found) for place in range(6)
-    )
-    begun_not = [one for one in found if not any((*one[1:3], *one[4:]))]
-    never_begun = sum(one.decisions - one.later for one in begun_not)
-    missing = decisions - answered - failed - never_begun - later - conditional - excluded
-    return Accounting(
-        decisions, answered, failed, missing, never_begun, later, conditional, excluded
-    )
+        return SimulatedTurns(self._simulated, faults) if self._mode == SIMULATED_USER else None
 
 
 _SEVERAL: Final = "several calls"

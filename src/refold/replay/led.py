@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -19,9 +19,10 @@ from refold.replay.actions import (
     Terms,
     compare_decision,
 )
-from refold.replay.course import Placed, Went, placed, record_of, went
-from refold.replay.decision import Decision
+from refold.replay.course import record_of
+from refold.replay.decision import Action, Decision
 from refold.replay.journal import StoredAnswer
+from refold.replay.placing import PlacedDecision, Went, placed, went
 
 INFRASTRUCTURE: Final = "infrastructure"
 NOT_ASKED: Final = "not asked"
@@ -34,17 +35,23 @@ def compare_course(
     record: tuple[Sequence[Recorded], Sequence[Decision]],
     events: Sequence[Recorded],
     terms: Terms = AS_RECORDED,
+    price: Callable[[Action, Decision], Action] = lambda action, _: action,
     *,
     later: Iterable[Decision] = (),
 ) -> ConversationComparison:
     """A conversation's decisions against the course on its branch, whose ``events`` these are.
 
-    ``record`` is its history and the decisions in it. Every one is compared as far as the course
-    went as recorded, and is conditional, excluded, failed or missing from there on.
+    ``record`` is its history and the decisions in it; ``price`` gives an action its cost. Every one
+    is compared as far as the course went as recorded, and is conditional, excluded, failed or
+    missing from there on.
     """
     history, made = record
     course = went(one for one in events if one.stream == branch)
     every = placed(record_of(history, made).turns, course)
+    every = [
+        one if one.action is None else one._replace(action=price(one.action, one.decision))
+        for one in every
+    ]
     compared = [_compared(one, terms) for one in every]
     after = [compare_decision(one, None, terms) for one in later]
     compared += [replace(one, is_later=True, why=AFTER_THE_PLAN) for one in after]
@@ -62,7 +69,7 @@ def compare_course(
     )
 
 
-def _compared(one: Placed, terms: Terms) -> DecisionComparison:
+def _compared(one: PlacedDecision, terms: Terms) -> DecisionComparison:
     match one.standing:
         case "comparable" | "diverged":
             found = compare_decision(one.decision, _answer(one), terms)
@@ -78,7 +85,7 @@ def _compared(one: Placed, terms: Terms) -> DecisionComparison:
     return replace(compare_decision(one.decision, None, terms), why=NOT_ASKED)
 
 
-def _answer(one: Placed) -> StoredAnswer | None:
+def _answer(one: PlacedDecision) -> StoredAnswer | None:
     return None if one.answer is None else StoredAnswer(one.answer, one.action, one.why or None)
 
 

@@ -82,7 +82,7 @@ def to_ask(history: Sequence[Recorded], stream: str, plan: ReplayPlan | None) ->
 
 def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
     """The plan of a variant; None where nothing was asked yet."""
-    name = _name(variant_id)
+    name = plan_name(variant_id)
     events = () if store.head(name) == NO_EVENTS else store.read(name)
     planned = [e for e in events if e.type == "replay.planned"]
     found: list[ReplayPlanned] = [e.to_class(ReplayPlanned) for e in planned]
@@ -144,7 +144,7 @@ def keep_plan(
     :class:`UsageError` where a run of the variant with another endpoint began meanwhile.
     """
     variant = msgspec.convert(terms.variant, Variant)
-    name, before = _name(variant.id), plan_of(store, variant.id)
+    name, before = plan_name(variant.id), plan_of(store, variant.id)
     new = versions
     if before is not None and _declared(before.terms) == _declared(terms):
         samples = {*range(terms.sample, terms.sample + terms.samples)}
@@ -177,5 +177,6 @@ def _declared(terms: ReplayPlanned) -> ReplayPlanned:
     return replace(terms, **unlike)
 
 
-def _name(variant_id: str) -> str:
+def plan_name(variant_id: str) -> str:
+    """The stream that holds the plan of a variant."""
     return f"replay~plan-{variant_id}"

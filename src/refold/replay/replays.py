@@ -18,11 +18,12 @@ from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
-from refold.replay.course import placed, record_of, went
+from refold.replay.accounting import Accounting, DecisionOutcomes, account
+from refold.replay.course import record_of
 from refold.replay.events import Role
 from refold.replay.faults import fault_in
-from refold.replay.figures import Accounting, Outcomes, account
 from refold.replay.journal import StoredAnswer, answers
+from refold.replay.placing import placed, went
 from refold.replay.plan import ReplayPlan, ToAsk, plan_of, plans, to_ask
 from refold.replay.variant import NEXT_STEP, Variant, branch_name
 
@@ -56,7 +57,7 @@ class Reckoned(NamedTuple):
     """
 
     at: tuple[int, int, int | None]
-    outcomes: Outcomes
+    outcomes: DecisionOutcomes
     moments: list[int]
 
 
@@ -206,12 +207,12 @@ def _reckoned(
     return Reckoned(at, counted, ends)
 
 
-def _of_course(asked: ToAsk, events: Sequence[Recorded]) -> Outcomes:
+def _of_course(asked: ToAsk, events: Sequence[Recorded]) -> DecisionOutcomes:
     """How many decisions a course came to, and what became of the others."""
     every = placed(record_of(asked.history, asked.decisions).turns, went(events))
     count = Counter(one.standing for one in every)
     later = len(asked.later)
-    return Outcomes(
+    return DecisionOutcomes(
         len(every) + later,
         count["comparable"] + count["diverged"],
         count["failed"],
@@ -221,13 +222,13 @@ def _of_course(asked: ToAsk, events: Sequence[Recorded]) -> Outcomes:
     )
 
 
-def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> Outcomes:
+def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> DecisionOutcomes:
     """How many decisions of a conversation there are, answered, failed, and after the plan."""
     found = (stored[one.at] for one in asked.decisions if one.at in stored)
     # As everywhere: what a candidate does not take, or keeps back, is its answer.
     of = [one.action is not None or fault_in(one.error or "") is not None for one in found]
     later = sum(one.at not in stored for one in asked.later)
-    return Outcomes(len(asked.decisions) + later, of.count(True), of.count(False), later)
+    return DecisionOutcomes(len(asked.decisions) + later, of.count(True), of.count(False), later)
 
 
 def _category(stream: str) -> str:

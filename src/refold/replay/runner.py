@@ -76,26 +76,14 @@ def replay(
     anything is asked, and :class:`~refold.errors.Unavailable` when the candidate cannot be reached
     or gets nowhere.
     """
-    refuse_unless(
-        mode == NEXT_STEP or not isinstance(mode, str),
-        f"{NEXT_STEP!r} or a refold.freerun.FreeRun(); verify() looks at the record",
-        mode=mode,
-    )
     check_store(store, call="replay", instead=OPENED)
     candidate = candidate_of(candidate)
     check_progress(progress)
     check_prices(prices)
     check_given(sample=sample)
     how = RunOptions(**options)
-    variants = _checked_variants(variant, control)
-    is_control = [one is control for one in variants]
-    making: Callable[..., RunningReplay] = RunningReplay
-    if not isinstance(mode, str):
-        bounds: Any = how.max_cost, how.max_tokens
-        # One budget, where more than the candidate is asked.
-        how = replace(how, budget=how.budget or Budget(bounds[0], bounds[1], prices or {}))
-        variants = [mode.stamped(one) for one in variants]
-        making = mode.running(how, prices or {})
+    given = _checked_variants(variant, control)
+    how, variants, making = _made_in(mode, how, given, prices or {})
     model, endpoint = None, None
     if isinstance(candidate, ChatEndpoint | ClientCandidate):
         model, endpoint = candidate.model, candidate.url
@@ -106,11 +94,27 @@ def replay(
     if not run.is_whole:
         known_by = how.run(asked, sample, run.versions)
         run.terms = [
-            how.terms(one, given, sample, known_by, (model, endpoint), prices or {})
-            for one, given in zip(asked, is_control, strict=True)
+            how.terms(one, its is control, sample, known_by, (model, endpoint), prices or {})
+            for one, its in zip(asked, given, strict=True)
         ]
         _work_off(run, how.asker(candidate, prices or {}), how.workers)
     return run.summary
+
+
+def _made_in(
+    mode: object, how: RunOptions, variants: list[Variant], prices: Prices
+) -> tuple[RunOptions, list[Variant], Callable[..., RunningReplay]]:
+    """The options, the variants and what makes the run, of a mode."""
+    if mode == NEXT_STEP:
+        return how, variants, RunningReplay
+    is_known = not isinstance(mode, str) and hasattr(mode, "stamped")
+    known = f"{NEXT_STEP!r} or a refold.freerun.FreeRun(); verify() looks at the record"
+    refuse_unless(is_known, known, mode=mode)
+    own: Any = mode
+    cost: Any = how.max_cost
+    # One budget: more than the candidate may be asked.
+    how = replace(how, budget=how.budget or Budget(cost, how.max_tokens, prices))
+    return how, [own.stamped(one) for one in variants], own.running(how, prices)
 
 
 def _checked_variants(variant: object, control: object) -> list[Variant]:

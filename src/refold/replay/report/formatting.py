@@ -9,8 +9,9 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from refold.replay.accounting import Accounting
 from refold.replay.actions import LEVELS, NOT_COMPARED, SAME_ACTION, known
-from refold.replay.figures import Accounting, Proportion
+from refold.replay.figures import Proportion
 from refold.replay.wording import NOTHING, percent
 
 TEXT_CHARS_MAX: Final = 4_000
