@@ -148,6 +148,9 @@ export class Refold {
   readonly #fetch: typeof fetch;
 
   constructor(url: string, options: Options = {}) {
+    if (typeof url !== "string" || /^[\w.-]+:\d/.test(url)) {
+      throw new TypeError(`${url} is no address of a server: give one such as http://127.0.0.1:8713`);
+    }
     this.#url = url.replace(/\/+$/, "");
     this.#headers = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
     this.#timeoutMs = options.timeoutMs ?? 30_000;

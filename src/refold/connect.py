@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from pathlib import Path
@@ -153,7 +154,7 @@ def _backend(url: Url, *, mode: Mode, synchronous: Synchronous) -> Backend:
 def _path_of(where: str) -> Path:
     if not where:
         raise UsageError(f"an empty store URL: give {_FORMS}")
-    if "://" not in where and "password=" not in where:
+    if "://" not in where and not re.search("password=|^postgres(ql)?:", where):
         return Path(where)
     from refold.secrecy import without_password
 

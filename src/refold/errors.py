@@ -156,12 +156,20 @@ class Conflict(RefoldError):
 
 
 class Rejected(RefoldError):
-    """The domain refused a command; ``reason`` is for the caller to show."""
+    """The domain refused a command; ``reason`` is for the caller to show.
+
+    As text, a reason of one word is told with its facts; a sentence says them itself.
+    """
 
     code = "rejected"
 
     def __init__(self, reason: str, **facts: Any) -> None:
         super().__init__(reason, reason=reason, **facts)
+
+    def __str__(self) -> str:
+        facts = [f"{name} {value}" for name, value in self.facts.items() if name != "reason"]
+        is_word = self.message.isidentifier() and facts
+        return f"{self.message}: {', '.join(facts)}" if is_word else self.message
 
 
 class OutsideRefused(RefoldError):

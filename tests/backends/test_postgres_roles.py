@@ -146,6 +146,7 @@ def test_a_connection_that_is_refused_is_not_tried_again(
             use(refused)
         assert caught.value.code == "not_writable"
         assert "hidden-word" not in str(caught.value)
+        assert ("in the address" in str(caught.value)) == ("/no" in wrong)
     assert waited == []
     with pytest.raises(Unavailable):
         Sessions(parsed(url.replace(f":{postgres.shared()}/", ":1/"))).retried(lambda one: None)
@@ -170,3 +171,19 @@ def test_a_schema_may_have_capitals() -> None:
         with refold.projections.Projector(store, [refold.readmodels.tool_usage]) as projector:
             projector.catch_up()
             assert projector.query("SELECT count(*) FROM tool_usage") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me@host/database?archiv=x", "did you mean archive?"),
+        ("postgresql://me@host/database?tennant=7&scheme=x", "did you mean tenant or schema?"),
+        ("postgres:/me@host/database", "no backend for it; give"),
+        ("postgresql:me@host/database", "no backend for it; give"),
+    ],
+)
+def test_an_address_that_is_nearly_one_says_what_was_meant(url: str, said: str) -> None:
+    """An option with a slip in it; one that would else be taken for the name of a file."""
+    with pytest.raises(UsageError) as caught:
+        refold.open(url)
+    assert said in str(caught.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import refold
+from refold.privacy import CONVERSATION, Privacy, new_keyring, save_keyring
 from refold.privacy.access import AccessLog, AskedAbout, Reading, reading_as
 from tests.cli.running import Refold
 
@@ -77,3 +78,19 @@ def test_no_read_is_said(run: Refold, tmp_path: Path) -> None:
     said = run("access", "report", "--db", str(tmp_path / "empty.db"))
     assert (said.out, said.code) == ("", 0)
     assert "no read" in said.err
+
+
+def test_a_subject_is_found_by_name_with_the_keyring(run: Refold) -> None:
+    """Reads name a pseudonym; who asks by the name must not be told that nobody looked."""
+    keyring = new_keyring()
+    save_keyring(keyring, "k.keyring")
+    with refold.open("refold.db", privacy=Privacy(keyring, CONVERSATION)) as store:
+        said = refold.Event("user.utterance", {"text": "Hi"})
+        store.append("call-1", [said], metadata={"subject": "patient-7"})
+    assert run("show", "call-1", "--actor", "ann", "--keyring", "k.keyring").code == 0
+    about = ("access", "report", "--subject", "patient-7")
+    (found,) = run(*about, "--keyring", "k.keyring", "--json").lines
+    assert (found["actor"], found["streams"]) == ("ann", ["call-1"])
+    assert "no read fits, of 1 that are recorded" in run(*about).err
+    assert "no read fits" in run(*about[:-1], "patient-8", "--keyring", "k.keyring").err
+    assert len(run(*about[:-1], "call-1", "--json").lines) == 1

@@ -117,3 +117,28 @@ def test_a_cost_that_nobody_knows_is_told_and_not_searched_for_in_silence(run: R
         paid = {"message_id": "m", "cost": "0.01", "currency": "USD"}
         store.append("call-44", [refold.Event("model.response", paid)])
     assert run("streams", "--cost-over", "3").err == "no stream fits --cost-over\n"
+
+
+def test_what_was_meant_is_said_once(run: Refold) -> None:
+    """Whoever looks a stream up and whoever opens the store do not both say it."""
+    for given, said in (("call-4x", "did you mean"), ("zzz", "there are")):
+        assert run("show", given).err.count(said) == 1
+    with refold.open("refold.db") as store:
+        for number in range(20):
+            store.append(f"other-{number}", [refold.Event("x", {})])
+    assert "`refold streams` lists those here" in run("show", "zzz").err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--db", "refold.db", "streams"], "options stand behind a command"),
+        (["help"], "did you mean --help?"),
+        (["version"], "did you mean --version or verify?"),
+    ],
+)
+def test_the_program_itself_is_told_what_it_takes(run: Refold, args: list[str], said: str) -> None:
+    """An option before the command, and what other programs have a command for."""
+    done = run(*args)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err

@@ -42,6 +42,9 @@ def test_months_from_list_to_drop_and_back(
     assert f"archive={folder}" in told.err
     assert run("doctor", *where).code == 0
     assert run("archive", "--before", "2025-03", "--to", folder, "--drop", *where).code == 0
+    again = run("archive", "--before", "2025-03", "--to", folder, "--drop", *where)
+    assert (again.code, again.out) == (0, "")
+    assert "nothing to archive: no month before 2025-03" in again.err
     archived = ("--db", f"{where[1]}&archive={folder}")
     assert run("show", "call-1", *archived).code == 0
     assert len(run("log", *archived, "--json").lines) == 19

@@ -61,6 +61,16 @@ def test_a_token_is_made_listed_and_revoked(run: Refold) -> None:
     assert run("tokens", "revoke", mark).code == 2
 
 
+def test_a_token_of_a_store_that_is_not_there_says_so(run: Refold) -> None:
+    """It keeps nobody out of another store, such as the one that is served."""
+    made = run("tokens", "create", "t")
+    assert "in refold.db.tokens" in made.err
+    assert "refold.db is not there: nobody is asked for this token" in made.err
+    refold.open("refold.db").close()
+    assert "is not there" not in run("tokens", "create", "t").err
+    assert "is not there" not in run("tokens", "create", "t", "--tokens", "mine.tokens").err
+
+
 def test_where_there_was_never_a_token_it_is_said(run: Refold) -> None:
     """And which file would hold them."""
     assert "refold.db.tokens is not there" in run("tokens").err

@@ -180,3 +180,14 @@ def test_a_store_that_is_not_in_wal_mode_is_told(run: Refold, filled: Path) -> N
     connection.close()
     (journal,) = (one for one in run("doctor", "--json").lines if one["check"] == "journal mode")
     assert journal == {"check": "journal mode", "good": False, "detail": "rollback journal"}
+
+
+def test_a_store_is_not_copied_into_itself(run: Refold, filled: Path) -> None:
+    """It would be told as copied, and there is no copy; a store of something else is named too."""
+    for target in ("refold.db", "./refold.db", "sqlite:///refold.db"):
+        refused = run("copy", str(filled), target)
+        assert (refused.code, refused.out) == (2, "")
+        assert "would be copied into itself" in refused.err
+    with refold.open("other.db") as store:
+        store.append("call-1", [refold.Event("y", {})])
+    assert "holds 1 events that are none of this copy" in run("copy", str(filled), "other.db").err

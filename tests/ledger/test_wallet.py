@@ -291,3 +291,25 @@ def test_no_series_of_commands_overdraws(commands: list[Any]) -> None:
             assert min(account.available, account.escrow, account.staked) >= 0
         assert all(amount > 0 for held in state.escrows.values() for amount in held.values())
         assert state.bets.unmatched == {}
+
+
+def test_a_refusal_as_text_says_how_much_there_was() -> None:
+    """In a traceback or a log there are no attributes: a word alone would not tell what to do."""
+    with refold.open("memory:") as store:
+        store.execute("a-1", wallet, Deposit(**usdc("10")))
+        with pytest.raises(refold.Rejected) as refused:
+            store.execute("a-1", wallet, Withdraw(**usdc("10.01")))
+    assert refused.value.reason == "insufficient_funds"
+    assert str(refused.value) == "insufficient_funds: asset USDC, needed 10.01, available 10"
+    assert str(refold.Rejected("not on Sundays", day=7)) == "not on Sundays"
+    assert str(refold.Rejected("closed")) == "closed"
+
+
+def test_an_outcome_that_is_none_is_named_also_beside_a_payout() -> None:
+    """`win` with a payout is a slip for `won`, not a bet without one."""
+    with refold.open("memory:") as store:
+        store.execute("a-1", wallet, Deposit(**usdc("10")))
+        store.execute("a-1", wallet, PlaceBet(bet="b1", **usdc("1")))
+        settle = SettleBet(bet="b1", outcome="win", payout=Decimal(2))  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="outcome='win': give 'won', 'lost' or 'cancelled'"):
+            store.execute("a-1", wallet, settle)

@@ -42,7 +42,7 @@ def test_numbers_are_exact(built: Path) -> None:
     command = ["node", "--test", f"{built}/test/"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stdout
-    assert "# pass 6" in done.stdout
+    assert "# pass 7" in done.stdout
 
 
 def test_a_talk_is_recorded_and_read(built: Path, empty: tuple[refold.Store, str]) -> None:

@@ -1,8 +1,8 @@
-/** Numbers go both ways as they are, and what JSON cannot say is refused. */
+/** Numbers go both ways as they are; what JSON cannot say is refused, and what is no address. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Exact, type Json, parse, stringify } from "../refold.js";
+import { Exact, type Json, parse, Refold, stringify } from "../refold.js";
 
 test("a number that a number of JavaScript keeps is one", () => {
   for (const text of ["0", "-0.0", "5", "1.50", "15e-1", "0.1", "1e21", "-7.25E-3", "9007199254740991", "5e-324"]) {
@@ -71,4 +71,12 @@ test("any value goes there and back", () => {
     const given = value(4);
     assert.deepEqual(parse(stringify(given)), given);
   }
+});
+
+
+test("an address that is none is said at once", () => {
+  for (const url of [undefined, "127.0.0.1:8713", "localhost:8713/v1"]) {
+    assert.throws(() => new Refold(url as string), /no address of a server: give one such as http/);
+  }
+  for (const url of ["http://127.0.0.1:8713/", "", "/refold"]) new Refold(url);
 });

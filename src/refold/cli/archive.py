@@ -49,6 +49,8 @@ def archive_command(
                 partitions.drop(one.month)
             elif detach:
                 partitions.detach(one.month)
+        if not told:
+            output.note(f"nothing to archive: no month before {before} stands in the database")
         for one in partitions.months(*(done.month for done in told)) if told else ():
             shown = f"{one.month}: {one.events:,} events in {one.folder}, {one.state}"
             output.show(one._asdict(), shown)

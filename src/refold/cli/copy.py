@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 import refold
 from refold.cli import output
 from refold.cli.options import command
 from refold.cli.text import address
+from refold.errors import UsageError
 
 
 @command("copy")
@@ -27,6 +30,7 @@ def copy_command(url: str, source: str, target: str | None) -> None:
     """
     from refold.privacy.copying import copy_keys
 
+    _check_apart(source, target or url)
     with (
         refold.open(source, mode="read") as copied,
         refold.open(target or url, synchronous="NORMAL") as into,
@@ -42,6 +46,14 @@ def copy_command(url: str, source: str, target: str | None) -> None:
         {"events": count, "sealed": sealed, "store": where},
         said if sealed is None else f"{said}, and the seals of {sealed:,}",
     )
+
+
+def _check_apart(source: str, target: str) -> None:
+    """Refuse to copy a store into itself: all of it is there, and nothing was copied."""
+    places = [Path(one.removeprefix("sqlite:///")) for one in (source, target)]
+    both = all(place.exists() for place in places)
+    if source == target or (both and places[0].samefile(places[1])):
+        raise UsageError(f"{address(target)} would be copied into itself: name another store")
 
 
 def _copied_seals(copied: refold.Store, into: refold.Store) -> int | None:

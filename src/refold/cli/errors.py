@@ -92,6 +92,8 @@ def _code_of(error: RefoldError) -> int:
 def _with_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption) and context is not None and context.parent is None:
+        message += ": options stand behind a command"
     return message if context is None else f"{message}; see `{context.command_path} --help`"
 
 

@@ -35,7 +35,8 @@ class Root(click.Group):
         if cmd_name.startswith("-"):
             return None
         if cmd_name not in self.lazy:
-            ctx.fail(f"there is no command {cmd_name!r}{suggestion(cmd_name, self.lazy)}")
+            names = [*self.lazy, "--help", "--version"]
+            ctx.fail(f"there is no command {cmd_name!r}{suggestion(cmd_name, names)}")
         module = import_module(f"refold.cli.{self.lazy[cmd_name][0]}")
         command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
@@ -142,7 +143,8 @@ def main() -> None:
     """Record what an agent saw and did; rewind it, branch it, replay it, compare it.
 
     Data goes to stdout, progress to stderr. Every option can also be set by the environment
-    variable that its help names, or in a file of settings (--config, refold.toml).
+    variable that its help names, or in a file of settings (refold.toml, or --config behind the
+    command).
 
     Exit codes: 0 fine; 1 a finding (a difference, a conflict, a failed check); 2 wrong usage;
     3 the store or a service failed; 4 a gate that cannot tell; 130 interrupted.

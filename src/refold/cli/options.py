@@ -281,17 +281,29 @@ def _name_variables(made: click.Command, table: str) -> None:
 
 
 def group(
-    name: str, *, cls: type[click.Group] = click.Group
+    name: str, *, cls: type[click.Group] | None = None
 ) -> Callable[[Callable[..., Any]], click.Group]:
     """Decorator: a group of commands; its docstring ends with an example too."""
 
     def register(function: Callable[..., Any]) -> click.Group:
-        return click.group(name, cls=cls, **_help(function.__doc__))(function)
+        return click.group(name, cls=cls or Group, **_help(function.__doc__))(function)
 
     return register
 
 
-class Listing(click.Group):
+class Group(click.Group):
+    """A group whose help says the whole first sentence of each of its commands."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Sentences that are too long for a line go on in the next."""
+        rows = [
+            (name, self.commands[name].get_short_help_str(999)) for name in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class Listing(Group):
     """A group that lists what there is where no command of it is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -18,6 +18,14 @@ def _noted(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     ctx.meta.setdefault(READING, {})[parameter.name] = value
 
 
+keyring_option: Final = option(
+    "--keyring",
+    envvar="REFOLD_KEYRING",
+    metavar="FILE",
+    expose_value=False,
+    callback=_noted,
+    help="The keys of protected values; REFOLD_KEYRING_KEYS may hold it instead.",
+)
 reading_options: Final = together(
     option(
         "--actor",
@@ -35,14 +43,7 @@ reading_options: Final = together(
         callback=_noted,
         help="What they are read for; recorded too.",
     ),
-    option(
-        "--keyring",
-        envvar="REFOLD_KEYRING",
-        metavar="FILE",
-        expose_value=False,
-        callback=_noted,
-        help="The keys of protected values; REFOLD_KEYRING_KEYS may hold it instead.",
-    ),
+    keyring_option,
 )
 """Of a command that shows what events say."""
 

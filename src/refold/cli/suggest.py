@@ -10,6 +10,7 @@ import click
 
 import refold
 from refold.cli import output
+from refold.cli.options import named_store
 from refold.cli.text import clean, suggestion
 from refold.errors import NotFound
 
@@ -32,7 +33,8 @@ def with_suggestion(store: refold.Store, error: NotFound) -> NotFound:
 def resolved(store: refold.Store, given: str) -> str:
     """The stream of a name, or the only one whose name begins so, replays left out.
 
-    Raises :class:`~refold.errors.NotFound` for none and for several, which it names.
+    Raises :class:`~refold.errors.NotFound` for none and for several; :func:`with_suggestion`, which
+    every command that opens a store puts behind its errors, names what is near.
     """
     if store.head(given) >= 0 or not given:
         return given
@@ -40,7 +42,7 @@ def resolved(store: refold.Store, given: str) -> str:
     if len(found) == 1:
         output.note(clean(f"took {found[0]} for {given}"))
         return found[0]
-    raise NotFound(f"there is no stream {given!r}{_near(store, given)}", stream=given)
+    raise NotFound(f"there is no stream {given!r}", stream=given)
 
 
 def _near(store: refold.Store, given: str) -> str:
@@ -52,7 +54,9 @@ def _near(store: refold.Store, given: str) -> str:
     begun = _beginning(store, given)[:NEAR_MAX]
     if begun:
         return f": did you mean {' or '.join(begun)}?"
-    return suggestion(given, _streams(store))
+    return (
+        suggestion(given, _streams(store)) or f": `refold streams{named_store()}` lists those here"
+    )
 
 
 def _beginning(store: refold.Store, given: str) -> list[str]:

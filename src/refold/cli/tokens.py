@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -101,7 +102,10 @@ def create_command(
     allowed = [one for one in SCOPES if not scopes or one in scopes]
     kept = _tokens(url, tokens)
     text, made = kept.create(name, scopes=allowed, categories=categories, tenant=tenant)
-    output.note(f"the token of {clean(name)}, shown this once; kept as {made.id}")
+    output.note(f"the token of {clean(name)}, shown this once; kept as {made.id} in {kept.path}")
+    if tokens is None and "://" not in url and not Path(url).exists():
+        said = f"{url} is not there: nobody is asked for this token unless `refold serve` serves it"
+        output.note(clean(f"{said}; --db names another store"))
     output.show({"token": text, "id": made.id}, text)
 
 

@@ -117,10 +117,10 @@ def _settled(command: ask.SettleBet, state: WalletState) -> object:
         facts["asset"] = command.asset if command.asset is not None else next(iter(stake))
         facts["amount"] = command.payout
         _check_money(command.payout, facts["asset"])
-    elif command.payout is not None:
-        raise UsageError(f"a bet that is {command.outcome} has no payout")
     elif command.outcome not in _SETTLED:
         raise UsageError(f"outcome={command.outcome!r}: give 'won', 'lost' or 'cancelled'")
+    elif command.payout is not None:
+        raise UsageError(f"a bet that is {command.outcome} has no payout")
     return _SETTLED[command.outcome](**facts)
 
 

@@ -278,6 +278,7 @@ def test_a_feed_is_what_it_was_begun_as(store: refold.Store, brokers: Cluster) -
         with pytest.raises(UsageError, match="begin one of another name") as refused:
             KafkaFeed(store, **{"topic": topic, **one, **other}).catch_up()
         assert refused.value.code == "feed_changed"
+        assert "of types step.taken, and this is one into" in str(refused.value)
     assert KafkaFeed(store, topic, **one).catch_up() == 0
     fewer = brokers.topic("fewer", partitions=2)
     KafkaFeed(store, fewer, bootstrap=brokers.bootstrap).catch_up()
@@ -335,7 +336,7 @@ def test_brokers_that_do_not_answer_are_waited_for_and_no_longer(
     """Nobody listens there: it is unavailable, and nothing is kept as sent."""
     monkeypatch.setattr(client, "ANSWER_S", 0.5)
     feed = KafkaFeed(store, "t", bootstrap="127.0.0.1:1")
-    with pytest.raises(Unavailable, match="Kafka says"):
+    with pytest.raises(Unavailable, match="of the brokers that bootstrap names: Kafka says"):
         feed.catch_up()
     assert standings(store) == {}
 

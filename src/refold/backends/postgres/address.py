@@ -10,6 +10,7 @@ transaction mode does not pass on (``false``: one in session mode, which passes 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -19,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from refold.errors import UsageError
 
 TENANTS_MAX: Final = 2**31
+_OWN: Final = ("archive", "pgbouncer", "schema", "tenant")
 _SCHEMA: Final = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,39}")
 _DEFAULTS: Final = {
     # Without a limit it would wait as long as the system does; a peer that is gone is noticed.
@@ -83,7 +85,7 @@ def parsed(url: str) -> Address:
     try:
         given = conninfo_to_dict(parts._replace(query=query).geturl())
     except (psycopg.Error, ValueError) as error:
-        raise _none(error) from None
+        raise _none(error, *_meant(options)) from None
     if "@" in str(given.get("dbname")):
         raise _none("the name of the database holds @")
     place = f"{given.get('host', '')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
@@ -92,9 +94,17 @@ def parsed(url: str) -> Address:
     return Address(_DEFAULTS | given, schema, int(tenant), is_pooled, shown, archive)
 
 
-def _none(why: object) -> UsageError:
+def _meant(options: Iterable[str]) -> list[str]:
+    """The options of refold that were probably meant by others."""
+    from difflib import get_close_matches
+
+    return [own for one in options for own in get_close_matches(one, _OWN, n=1) if own != one]
+
+
+def _none(why: object, *meant: str) -> UsageError:
     """The error for an address that is none; of what is said of it only what quotes none of it."""
     kind = re.split("[:\"'\n]", str(why))[0].strip()
+    kind += f" (did you mean {' or '.join(meant)}?)" if meant else ""
     form = "give postgresql://user:password@host/database?option=value"
     advice = "and write %XX for what else is special in a user, a password or a value"
     return UsageError(f"the address of a store is none: {kind}; {form}, {advice}", argument="url")

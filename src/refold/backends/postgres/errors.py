@@ -38,6 +38,12 @@ _REFUSED: Final = re.compile(
 )
 """What the other end says of a connection that it will not take another time either. No SQLSTATE
 comes with it, and other languages than this are taken for a server that is away."""
+_WAYS_OUT: Final = {
+    'database ".*" does not exist': "mend its name in the address, or make it with createdb",
+    'role ".*" does not exist': "mend the user in the address, or CREATE ROLE … LOGIN",
+    "permission denied": "GRANT its role the group that appends (refold_writer), reads "
+    "(refold_reader) or looks after the store (refold_maintainer); `refold init --roles` made them",
+}
 _MIXED_UP: Final = ("26000", "42P05")
 """A prepared statement is not there, or is there already: the session is not the one of before."""
 _LARGE: Final = ("54000", "22P05", "22021")
@@ -93,7 +99,8 @@ def named(error: psycopg.Error, where: str) -> RefoldError:
     if _is_of(error, _OTHER_SCHEMA):
         return UsageError(f"{where}: {said}", code="newer_schema", url=where)
     if _is_of(error, ("42501", "28")):
-        return UsageError(f"{where} may not be used so: {said}", code="not_writable", url=where)
+        why = f"{where} may not be used so: {said}{_way_out(said)}"
+        return UsageError(why, code="not_writable", url=where)
     if _is_of(error, _MIXED_UP):
         return behind_pooler(f"{where} gave a statement to another session ({said})")
     if _is_of(error, _LARGE):
@@ -102,6 +109,11 @@ def named(error: psycopg.Error, where: str) -> RefoldError:
         why = f"{where} is not as refold made it: {said}; run `refold doctor`"
         return Corrupt(why, url=where)
     return BackendError(f"{where} cannot be used: {said}", url=where)
+
+
+def _way_out(said: str) -> str:
+    """What to do about a refusal, where the server's words say which it is."""
+    return next((f": {do}" for part, do in _WAYS_OUT.items() if re.search(part, said)), "")
 
 
 def behind_pooler(what: str) -> UsageError:

@@ -93,7 +93,8 @@ def partitions_of(client: Any, topic: str) -> list[int]:
         try:
             found = client.list_topics(timeout=ANSWER_S).topics.get(topic)
         except kafka().KafkaException as error:
-            raise as_refold(error.args[0], f"asking for topic {topic!r}") from error
+            what = f"asking for topic {topic!r}, of the brokers that bootstrap names"
+            raise as_refold(error.args[0], what) from error
         if found is not None and found.partitions:
             return [len(one.replicas) for one in found.partitions.values()]
         sleep(0.25)  # A broker that has just come back may not know of it yet: ask others too.

@@ -164,7 +164,8 @@ class KafkaFeed:
         if self._text is not None:
             standing = msgspec.json.decode(self._text, type=FeedStanding)
             if standing.target != target:
-                raise self._changed(f"it was begun as {standing.target}, and this is {target}")
+                begun, now = (_told_of(one) for one in (standing.target, target))
+                raise self._changed(f"it was begun {begun}, and this is one {now}")
         self._put(replace(standing, run=uuid4().hex))
         self._compare(partitions)
 
@@ -205,3 +206,14 @@ class KafkaFeed:
     def _changed(self, why: str) -> UsageError:
         why = f"feed {self.name!r}: {why}: begin one of another name, into a topic of its own"
         return UsageError(why, code="feed_changed", feed=self.name)
+
+
+def _told_of(target: Sequence[Any]) -> str:
+    """What a feed sends, and where to, in words."""
+    topic, source, categories, types = target
+    only = [
+        f"{what} {', '.join(names)}"
+        for what, names in (("categories", categories), ("types", types))
+        if names
+    ]
+    return f"into {topic!r} by {source}, of {' and '.join(only) or 'all events'}"
