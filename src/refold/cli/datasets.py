@@ -12,8 +12,9 @@ import msgspec
 import refold
 from refold.cli import jsontext, output
 from refold.cli.choosing import Choice, choosing, chosen
+from refold.cli.groups import Listing
 from refold.cli.label import recorded
-from refold.cli.options import Listing, command, group, opened, option
+from refold.cli.options import command, group, opened, option
 from refold.cli.text import clean, counted
 from refold.errors import RefoldError, UsageError
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from refold.cli import output
-from refold.cli.options import Listing, command, group, opened, option
+from refold.cli.groups import Listing
+from refold.cli.options import command, group, opened, option
 from refold.cli.text import clean
 from refold.times import rfc3339
 

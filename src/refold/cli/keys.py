@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from refold.cli import output
-from refold.cli.options import Listing, command, group, option
+from refold.cli.groups import Listing
+from refold.cli.options import command, group, option
 from refold.cli.private import open_store, privacy_table
 from refold.cli.text import address, clean, counted
 from refold.errors import NotFound

@@ -21,6 +21,7 @@ import refold
 from refold import times
 from refold.cli import config, output
 from refold.cli.errors import Run
+from refold.cli.groups import Group
 from refold.cli.private import GIVEN, open_store
 from refold.cli.text import address
 from refold.errors import NotFound, RefoldError, UsageError
@@ -289,27 +290,6 @@ def group(
         return click.group(name, cls=cls or Group, **_help(function.__doc__))(function)
 
     return register
-
-
-class Group(click.Group):
-    """A group whose help says the whole first sentence of each of its commands."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Sentences that are too long for a line go on in the next."""
-        rows = [
-            (name, self.commands[name].get_short_help_str(999)) for name in self.list_commands(ctx)
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-
-class Listing(Group):
-    """A group that lists what there is where no command of it is named."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Options without a command are those of ``list``."""
-        is_list = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
-        return super().parse_args(ctx, ["list", *args] if is_list else args)
 
 
 def _help(said: str | None) -> dict[str, Any]:

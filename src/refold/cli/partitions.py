@@ -7,7 +7,8 @@ from functools import partial
 import click
 
 from refold.cli import output
-from refold.cli.options import Listing, command, group, int_option, opened, option
+from refold.cli.groups import Listing
+from refold.cli.options import command, group, int_option, opened, option
 from refold.partitions import Month, Partitions
 
 

@@ -10,7 +10,8 @@ import click
 
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import Listing, command, group, opened, option
+from refold.cli.groups import Listing
+from refold.cli.options import command, group, opened, option
 from refold.cli.reading import reading_options
 from refold.cli.text import clean, counted, one_line, suggestion
 from refold.errors import NotFound, UsageError

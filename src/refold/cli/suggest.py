@@ -10,7 +10,6 @@ import click
 
 import refold
 from refold.cli import output
-from refold.cli.options import named_store
 from refold.cli.text import clean, suggestion
 from refold.errors import NotFound
 
@@ -54,9 +53,7 @@ def _near(store: refold.Store, given: str) -> str:
     begun = _beginning(store, given)[:NEAR_MAX]
     if begun:
         return f": did you mean {' or '.join(begun)}?"
-    return (
-        suggestion(given, _streams(store)) or f": `refold streams{named_store()}` lists those here"
-    )
+    return suggestion(given, _streams(store)) or ": `refold streams` lists those here"
 
 
 def _beginning(store: refold.Store, given: str) -> list[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from refold.cli import output
-from refold.cli.options import Listing, command, group, int_option, option
+from refold.cli.groups import Listing
+from refold.cli.options import command, group, int_option, option
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
