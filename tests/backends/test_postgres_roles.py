@@ -146,7 +146,7 @@ def test_a_connection_that_is_refused_is_not_tried_again(
             use(refused)
         assert caught.value.code == "not_writable"
         assert "hidden-word" not in str(caught.value)
-        assert ("in the address" in str(caught.value)) == ("/no" in wrong)
+        assert "in the address" in str(caught.value)
     assert waited == []
     with pytest.raises(Unavailable):
         Sessions(parsed(url.replace(f":{postgres.shared()}/", ":1/"))).retried(lambda one: None)

@@ -41,6 +41,8 @@ comes with it, and other languages than this are taken for a server that is away
 _WAYS_OUT: Final = {
     'database ".*" does not exist': "mend its name in the address, or make it with createdb",
     'role ".*" does not exist': "mend the user in the address, or CREATE ROLE … LOGIN",
+    "authentication failed|no password supplied": "mend the user or the password in the address "
+    "(PGPASSWORD or ~/.pgpass give one too)",
     "permission denied": "GRANT its role the group that appends (refold_writer), reads "
     "(refold_reader) or looks after the store (refold_maintainer); `refold init --roles` made them",
 }
