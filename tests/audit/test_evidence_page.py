@@ -93,6 +93,29 @@ def test_what_is_withheld_is_told_and_not_shown() -> None:
     assert "Please move" not in html
     assert "note.taken withheld: it came after" in page.by_id("conversation").text
     assert page.by_id("withheld").text.count("her own words") == 1
+    assert page.by_id("withheld").text.count("it came after") == 1
+
+
+def test_it_says_from_when_on_sealing_shows_anything() -> None:
+    """Events that were in the log before are told, as in the instructions beside the page."""
+    late = clinic()
+    early = refold.open("memory:")
+    early.append("call-0", [Event("note.taken", {})])
+    sealed_by(early).checkpoint()
+    early.append("call-1", [Event("note.taken", {})])
+    mixed = refold.open("memory:")
+    mixed.append("call-1", [Event("note.taken", {})])
+    sealed_by(mixed).checkpoint()
+    mixed.append("call-1", [Event("note.taken", {})])
+    for store, said in (
+        (late, "These events were in the log when sealing was turned on"),
+        (early, "before the first of these events"),
+        (mixed, "1 of them were in the log when sealing was turned on"),
+    ):
+        sealed_by(store).checkpoint()
+        members = unzipped(evidence_bundle(store, "call-1", key_of()), "")
+        for name in ("index.html", "README.txt"):
+            assert said in " ".join(members[name].decode().split())
 
 
 def test_holds_and_what_ended_them_are_told(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from refold.audit.evidence.disclosure import Disclosure
 from refold.audit.evidence.governing import governing
 from refold.audit.note import VerifyingKey, check_note, parse_note
 from refold.audit.proving import Prover, prove_continued
-from refold.audit.tables import StoredHead
+from refold.audit.tables import SealedLog, StoredHead
 from refold.audit.timestamps import TimeStamp, timestamps
+from refold.core.clock import from_us
 from refold.core.event import parse_event_id
 from refold.core.recorded import Recorded
 from refold.core.stored import ABSENT, StoredEvent
@@ -47,6 +48,18 @@ class Gathered(NamedTuple):
     unproved: int
     stamps: Sequence[TimeStamp]
     decided: Sequence[Recorded]
+    sealed: SealedLog
+
+    @property
+    def began(self) -> str:
+        """From when on sealing shows anything of these events, by the log's own word."""
+        when = from_us(self.sealed.began_at).isoformat(timespec="seconds")
+        before = sum(one.position <= self.sealed.began_size for one in self.history)
+        if not before:
+            return f"Sealing was turned on at {when}, before the first of these events."
+        which = "These events were" if before == len(self.history) else f"{before:,} of them were"
+        there = f"{which} in the log when sealing was turned on, at {when}"
+        return f"{there}: of what they were before that, nothing is shown."
 
     @property
     def disclosed(self) -> Sequence[Recorded]:
@@ -92,6 +105,7 @@ def gathered(store: Store, what: str, key: VerifyingKey, choice: Disclosure) -> 
         prover.head.size - history[-1].position - len(rest),
         stamps,
         decided if choice.tells_name else [],
+        prover.tables.log(),
     )
 
 

@@ -27,7 +27,7 @@ What is verified then: the files are those that the log's key signed, each bit o
 is in the log, at its place, and says what is disclosed; no event of the conversation is left out
 between the first and the last; {rest}.
 
-{stamps}What is not verified: that what was recorded was true when it was recorded.
+{stamps}What is not verified: that what was recorded was true when it was recorded. {began}
 
 index.html          the conversation to be read, in any browser
 conversation.vcon   the same for programs (draft-ietf-vcon-vcon-core-04)
@@ -67,4 +67,5 @@ def instructions(found: Gathered, key: str) -> str:
         key=key,
         rest=rest,
         stamps=_STAMPS if found.stamps else "",
+        began=found.began,
     )

@@ -49,6 +49,7 @@ def page(found: Gathered, key: str) -> str:
         "origin": found.events[0]["origin"],
         "sealed_at": from_us(found.head.made_at).isoformat(timespec="seconds"),
         "events": shown,
+        "withheld": _withheld(shown),
         "configured": list(_configured(found)),
         "style": resources.files(__package__).joinpath("page.css").read_text("utf-8"),
     }
@@ -71,6 +72,15 @@ def _shown(found: Gathered) -> Iterator[ShownEvent]:
             leaf_hash(b64decode(proof["entry"])).hex(),
             "" if shown is None else _text(shown),
         )
+
+
+def _withheld(events: Sequence[ShownEvent]) -> Mapping[tuple[str, str], Sequence[ShownEvent]]:
+    """What is withheld and why, each with the events that it is withheld of."""
+    found: defaultdict[tuple[str, str], list[ShownEvent]] = defaultdict(list)
+    for one in events:
+        for said in one.withheld.items():
+            found[said].append(one)
+    return found
 
 
 def _lines(history: Sequence[Recorded]) -> Sequence[Line]:
