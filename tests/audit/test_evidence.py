@@ -280,7 +280,7 @@ def test_what_is_withheld_is_nowhere_and_its_reason_is_said(
         assert "privileged" in said(bundle, capsys)
     assert b64encode(store.event("call-1@1").raw) in evidence_bundle(store, "call-1", KEY)
     bundle = evidence_bundle(store, "call-1", KEY, withhold={"name": "it names a person"})
-    assert "'id': None" in said(bundle)
+    assert "from an event (user.utterance, position 1, recorded 2" in said(bundle)
     assert b"call-1" not in bundle
     assert b64encode(b"call-1") not in bundle
 
@@ -384,5 +384,5 @@ def test_a_long_log_behind_the_stream_is_looked_at_in_part(
     store.append("else", [Event("k")] * 9)
     sealed_by(store).checkpoint()
     bundle = evidence_bundle(store, "call-1", KEY)
-    assert "none after them up to 6 (7 unseen) of" in said(bundle)
+    assert "none came after up to position 6 (7 behind it not looked at)" in said(bundle)
     assert "(the 7 after those were not looked at)" in unzipped(bundle, "")["README.txt"].decode()

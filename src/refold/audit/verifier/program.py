@@ -26,8 +26,10 @@ from refold.audit.verifier.proofs import (
     Chains,
     Named,
     VerifierOptions,
+    head_of,
     included,
     proved,
+    said_of,
     say,
     verify_consistency,
     verify_export,
@@ -108,8 +110,9 @@ def verify_bundle(data: bytes, options: VerifierOptions, where: str) -> str:
         if not any(hashlib.sha256(one.encode()).digest() in members[name] for one in heads):
             refuse(f"{where}, {name}", "it is no time stamp of a checkpoint that is here")
         say(f"  {name} is a time stamp: openssl checks it, as README.txt says")
-    every = f"all {len(words)} events of a stream, from {words[0]} to {words[-1]}, none after them"
-    return f"{every} up to {behind} ({head.size - behind} unseen) of {head}; signed: other files"
+    every = f"all {len(words)} events of a stream, from {said_of(words[0])} to {said_of(words[-1])}"
+    none = f"none came after up to position {behind} ({head.size - behind} behind it not looked at)"
+    return f"{every}; {none}; in {head}; the other files are as they were signed"
 
 
 def verify(file: BinaryIO, options: VerifierOptions, where: str) -> str:
@@ -130,7 +133,8 @@ def verify(file: BinaryIO, options: VerifierOptions, where: str) -> str:
         return verify_consistency(record, options, where)
     if record.get("format") != "refold-proof/1":
         refuse(where, f"format {record.get('format')!r:.99} is none that is known here")
-    return proved(record, {}, options, where)[1]
+    told = proved(record, {}, options, where)[1]
+    return f"{told}; it is in {head_of(record, options, where)}"
 
 
 def read_options(given: argparse.Namespace) -> VerifierOptions:

@@ -117,12 +117,17 @@ def standing(told: Any, event: Any, head: SignedHead, where: str) -> Named:
     """What stands in a redacted event, when a redaction in the log says that it remains."""
     where += ", what remains"
     values, commitment = remaining(told, where)
-    by = fields(told["redaction"], where, "salt", "bytes", "index", "entry", "path")
-    entry = included(by, head, where)
-    disclosed = {"salt": by["salt"], "bytes": by["bytes"]}
-    said = committed(0, entry.commitments.get(0, b""), disclosed, where)
-    check_remains(entry, said, event, commitment, where)
+    redaction, said = elsewhere(told["redaction"], 0, head, where)
+    check_remains(redaction, said, event, commitment, where)
     return values
+
+
+def elsewhere(told: Any, ordinal: int, head: SignedHead, where: str) -> tuple[SealedEntry, bytes]:
+    """Another event of the log, and the one value that is disclosed of it."""
+    fields(told, where, "salt", "bytes", "index", "entry", "path")
+    entry = included(told, head, where)
+    disclosed = {"salt": told["salt"], "bytes": told["bytes"]}
+    return entry, committed(ordinal, entry.commitments.get(ordinal, b""), disclosed, where)
 
 
 def withheld_of(record: Json, wanted: Named, where: str) -> str:
@@ -151,6 +156,12 @@ def words_of(entry: SealedEntry, index: int, name: bytes | None) -> Json:
     }
 
 
+def said_of(words: Json) -> str:
+    """The same for people."""
+    when = f"recorded {words['recorded_at']}, occurred {words['occurred_at']}"
+    return f"{words['id'] or 'an event'} ({words['type']}, position {words['position']}, {when})"
+
+
 def included(record: Json, head: SignedHead, where: str) -> SealedEntry:
     """The entry of a record, when it is in the log."""
     index, data = number_of(record["index"], where), bytes_of(record["entry"], where)
@@ -162,12 +173,10 @@ def included(record: Json, head: SignedHead, where: str) -> SealedEntry:
 def name_by_first(told: Any, entry: SealedEntry, head: SignedHead, where: str) -> bytes:
     """A stream's name, which its first event commits to."""
     where += f", {NAMES['3']}"
-    told = {**fields(told, where, "salt", "bytes", "index", "entry", "path")}
-    first = included(told, head, where)
-    if first.pseudonym != entry.pseudonym or 3 not in first.commitments:
+    first, name = elsewhere(told, 3, head, where)
+    if first.pseudonym != entry.pseudonym:
         refuse(where, "what names the stream is not its first event")
-    disclosed = {"salt": told["salt"], "bytes": told["bytes"]}
-    return committed(3, first.commitments[3], disclosed, where)
+    return name
 
 
 def follow(chains: Chains, entry: SealedEntry, leaf: bytes, name: Any, where: str) -> Any:
@@ -190,7 +199,7 @@ class VerifierOptions(NamedTuple):
 
 
 def proved(record: Json, chains: Chains, options: VerifierOptions, where: str) -> tuple[Json, str]:
-    """An event that is in a log, in words, and what is told of it; it must follow ``chains``."""
+    """An event that is in a log: what is said of it, as values and in words; next in ``chains``."""
     names = ("index", "entry", "path", "disclosed", "withheld", "recorded")
     fields(record, where, "format", "origin", "checkpoint", *names, *{"remains"} & {*record})
     head = head_of(record, options, where)
@@ -213,7 +222,7 @@ def proved(record: Json, chains: Chains, options: VerifierOptions, where: str) -
         follow(chains, entry, leaf_hash(bytes_of(record["entry"], where)), None, where)
     show(words, values, options, stands)
     disclosed = ", ".join(map(named, values)) or "nothing"
-    return words, f"{words} is in {head}; disclosed: {disclosed}{withheld}"
+    return words, f"{said_of(words)}; disclosed: {disclosed}{withheld}"
 
 
 def head_of(record: Json, options: VerifierOptions, where: str) -> SignedHead:
@@ -272,11 +281,11 @@ def verify_export(file: BinaryIO, options: VerifierOptions, where: str) -> str:
 def show(words: Json, values: Named, options: VerifierOptions, stands: Named) -> None:
     """Print what is disclosed, and what stands since a redaction, where that is wanted."""
     if options.show:
-        say(f"{words}")
-        for key, value in values.items():
-            say(f"  {named(key)}: {value.decode(errors='backslashreplace')}")
-        for key, value in stands.items():
-            say(f"  {named(key)} since: {value.decode(errors='backslashreplace')}")
+        told = {named(key): value for key, value in values.items()}
+        told.update({f"{named(key)} since": value for key, value in stands.items()})
+        say(said_of(words))
+        for name, value in told.items():
+            say(f"  {name}: {value.decode(errors='backslashreplace')}")
 
 
 def say(text: str) -> None:
