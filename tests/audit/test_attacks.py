@@ -1,19 +1,29 @@
 """Every attack on a sealed log, and what finds it: the table of docs/explanation/proof.md."""
 
 from collections.abc import Callable
+from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import refold
-from refold.audit import processes, verify, verifying
+from refold.audit import processes, prove, verify, verifying
+from refold.audit.evidence.checking import check_file
 from refold.audit.findings import Finding, Findings
+from refold.audit.note import SigningKey
 from refold.audit.remaking import Remaker, check_events
+from refold.audit.sealing import Sealing
 from refold.audit.tables import tables_of
+from refold.capture.exact import check_exact
+from refold.capture.recorder import CallRecorder
 from refold.errors import RefoldError
-from tests.audit.attacks import ATTACKS, Db, delete_event, made
+from tests.audit.attacks import ATTACKS, Db, body_set, delete_event, made
 from tests.audit.sealed import key_of, sealed_by
+from tests.capture.talk import agent, asked, talk, user
 from tests.house.tree import ROOT
+from tests.support import postgres
 
 PAGE = ROOT / "docs" / "explanation" / "proof.md"
 
@@ -132,3 +142,85 @@ def test_the_page_has_no_other_rows() -> None:
     assert lines[start] == f"| {head} | {' | '.join(DETECTORS)} |"
     rows = [line.split("|")[1].strip() for line in lines[start + 2 :] if line.startswith("|")]
     assert rows[: len(ATTACKS)] == [name for name, _ in ATTACKS]
+
+
+# -- attacks on what is beside the log: the second table ------------------------------------------
+
+SENT, ALTERED = asked([user("Is nine free?")]), asked([user("Is five free?")])
+
+
+def alter_request(db: Db) -> None:
+    """What a captured request said, wherever it is told."""
+    change_all(db, "nine", "five")
+
+
+def alter_request_and_hash(db: Db) -> None:
+    """The same, and the hash of its bytes."""
+    alter_request(db)
+    change_all(db, sha256(SENT).hexdigest(), sha256(ALTERED).hexdigest())
+
+
+def change_all(db: Db, old: str, new: str) -> None:
+    text = "body" if db.is_file else "body::text"
+    changed = body_set(db, f"replace({text}, '{old}', '{new}')")
+    db.run(f"UPDATE log SET body = {changed}")
+
+
+def hand_over_another(db: Db) -> None:
+    """A proof of a log of the same name, under another key."""
+    with refold.open("memory:") as store:
+        store.append("call-1", [refold.Event("user.utterance", {"text": "Is five free?"})])
+        Sealing(store, SigningKey(key_of().name, bytes(32))).checkpoint()
+        (db.folder / "proof").write_bytes(msgspec.json.encode(prove(store, "call-1@0")))
+
+
+def by_doctor(db: Db) -> bool:
+    """Captured calls come back to the byte."""
+    with db.opened() as store:
+        return not all(good for _, good, _ in check_exact(store))
+
+
+def by_the_verifier(db: Db) -> bool:
+    """The proof that was handed over, by the key that was given out."""
+    checked = check_file(db.folder / "proof", keys=[str(key_of().verifying)])
+    return not checked.is_verified
+
+
+BESIDE: dict[str, Callable[[Db], bool]] = {
+    "`refold doctor`": by_doctor,
+    "`refold verify --deep`": by_deep_verify,
+    "`refold verify PROOF`": by_the_verifier,
+}
+ATTACKS_BESIDE = [
+    ("a captured request is altered", alter_request),
+    ("the same, and its hash is made to fit", alter_request_and_hash),
+    ("a proof of another log of the same name is handed over", hand_over_another),
+]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize(("name", "attack"), ATTACKS_BESIDE)
+def test_what_finds_an_attack_beside_the_log_is_what_the_page_says(
+    name: str, attack: Callable[[Db], None], kind: str, tmp_path: Path
+) -> None:
+    """The row of the second table is what the detectors say now; nothing is found before."""
+    url = str(tmp_path / "log.db") if kind == "sqlite" else postgres.schema_of_its_own()
+    db = Db(url, kind == "sqlite", tmp_path)
+    with refold.open(url, synchronous="NORMAL") as store:
+        talk(CallRecorder(store), [user("Is nine free?")], agent("Yes"))
+        sealed_by(store).checkpoint()
+        (info,) = store.streams()
+        (db.folder / "proof").write_bytes(msgspec.json.encode(prove(store, f"{info.stream}@0")))
+    assert not any(detector(db) for detector in BESIDE.values())
+    attack(db)
+    found = [detector(db) for detector in BESIDE.values()]
+    assert any(found)
+    assert row_of(name, found) in PAGE.read_text().splitlines()
+
+
+def test_the_second_table_has_no_other_rows() -> None:
+    """Each row of it is an attack that is made here."""
+    lines = PAGE.read_text().splitlines()
+    start = lines.index(f"| what is done beside | {' | '.join(BESIDE)} |") + 2
+    table = [*takewhile(lambda line: line.startswith("|"), lines[start:])]
+    assert [line.split("|")[1].strip() for line in table] == [name for name, _ in ATTACKS_BESIDE]
