@@ -168,6 +168,13 @@ NEW = {
 }
 BRANCH = NEW | {"names": "ARRAY['new-1~x']", "streams": "ARRAY['new-1~x']"}
 FORGED: dict[str, dict[str, str]] = {
+    "a decision about personal data": NEW
+    | {
+        "names": "ARRAY['refold-privacy']",
+        "streams": "ARRAY['refold-privacy']",
+        "kinds": "ARRAY['hold.released']",
+        "bodies": """ARRAY['[["hold.released",{"hold":"hold-1"}]]']""",
+    },
     "a position further on": {"offsets": "ARRAY[5]::bigint[]"},
     "a position before": {"offsets": "ARRAY[-1]::bigint[]"},
     "a gap between two": TWO | {"offsets": "ARRAY[0, 2]::bigint[]"},

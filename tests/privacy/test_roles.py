@@ -7,6 +7,8 @@ import pytest
 import refold
 from refold.conversation import UserUtterance
 from refold.errors import UsageError
+from refold.privacy.decisions import STREAM
+from refold.privacy.holds import holds, place_hold, release_hold
 from tests.privacy.protecting import privacy
 from tests.support import roles
 
@@ -31,3 +33,29 @@ def test_whoever_may_only_append_goes_on_under_keys_that_a_maintainer_made() -> 
         assert [one.data["text"] for one in store.read("call-1")] == ["I am Ada Example"] * 2
         with pytest.raises(UsageError, match="maintainer"):
             store.append("call-2", said)
+
+
+def test_whoever_may_only_append_ends_no_hold() -> None:
+    """What is decided about personal data a maintainer decides: placed, released, or made up."""
+    made = roles.shared(None)
+    made.any_clock()
+    writes, keeps = (
+        made.url(made.login(group, tenants=[871]), tenant=871) for group in ("writer", "maintainer")
+    )
+    with refold.open(keeps) as store:
+        store.append("call-1", [refold.Event("x.y", {"n": 1})])
+        held = place_hold(store, category="call", reason="claim 7")
+    with refold.open(writes) as store:
+        store.append("call-1", [refold.Event("x.y", {"n": 2})])
+        for decide in (
+            lambda: release_hold(store, held.name),
+            lambda: place_hold(store, category="mail", reason="audit"),
+            lambda: store.append(STREAM, [refold.Event("hold.released", {"hold": held.name})]),
+        ):
+            with pytest.raises(UsageError, match="a maintainer") as refusal:
+                decide()
+            assert refusal.value.code == "not_writable"
+        assert [one.name for one in holds(store)] == [held.name]
+    with refold.open(keeps) as store:
+        release_hold(store, held.name)
+        assert not holds(store)

@@ -51,7 +51,8 @@ END $$;
 CREATE OR REPLACE FUNCTION refold.is_nested(body text, levels_max integer) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-    IF octet_length(body) - octet_length(translate(body, '[{', '')) <= levels_max THEN
+    -- (As many calls of `replace` take a thirtieth of the time of one of `translate`.)
+    IF octet_length(body) - octet_length(replace(replace(body, '[', ''), '{', '')) <= levels_max THEN
         RETURN false;
     END IF;
     RETURN (
@@ -69,7 +70,7 @@ END $$;
 CREATE OR REPLACE FUNCTION refold.is_torn(body text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 AS $$
 BEGIN
-    IF body !~* '\\ud[89a-f]' THEN
+    IF strpos(body, '\u') = 0 OR body !~* '\\ud[89a-f]' THEN
         RETURN false;
     END IF;
     -- Of backslashes two are one; what is left of two halves side by side is no half.
@@ -85,7 +86,9 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
     number text;
 BEGIN
-    IF body !~ '[,:[\s-]\d([\d.]{199}|[\d.]*[eE][+-]?\d{3})' THEN
+    -- The first look is quick, and sees some in texts too.
+    IF body !~ '\d([\d.]{199}|[eE][+-]?\d{3})'
+        OR body !~ '[,:[\s-]\d([\d.]{199}|[\d.]*[eE][+-]?\d{3})' THEN
         RETURN false;
     END IF;
     -- Outside of strings a digit begins a number.
@@ -137,24 +140,32 @@ BEGIN
 END $$;
 
 -- What the events of a body say; those that do not say when they were are of `now_at`. A plan is made
--- here, and not where it would be made each time, as of tables that are there for one call.
+-- here, and not where it would be made each time, as of tables that are there for one call. Each OFFSET
+-- keeps an event from being taken apart again for each mention of a part of it; what is said of a kind
+-- is looked at once.
 CREATE OR REPLACE FUNCTION refold.said_in(
     body json, now_at bigint, OUT number bigint, OUT types text[], OUT first_at bigint,
     OUT last_at bigint, OUT are_right boolean
 ) LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
-    SELECT count(*), array_agg(DISTINCT e.type), min(e.at), max(e.at), bool_and(e.is_right)
+    SELECT
+        coalesce(sum(k.number), 0), array_agg(DISTINCT refold.type_of(k.kind) COLLATE "C"),
+        min(k.first_at), max(k.last_at), bool_and(k.are_right AND refold.is_text(k.kind))
     INTO number, types, first_at, last_at, are_right FROM (
         SELECT
-            refold.type_of(one.parts[1] #>> '{}') COLLATE "C" AS type,
-            coalesce(nullif(one.parts[3]::text, 'null')::bigint, now_at) AS at,
-            cardinality(one.parts) BETWEEN 2 AND 4 AND json_typeof(one.parts[1]) = 'string'
-                AND refold.is_text(one.parts[1] #>> '{}')
-                AND octet_length(one.parts[2]::text) <= 8388608
-                AND coalesce(json_typeof(one.parts[4]), 'null') IN ('object', 'null') AS is_right
-        FROM refold.events_in(body) AS one
-    ) AS e;
+            e.kind, count(*) AS number, min(e.at) AS first_at, max(e.at) AS last_at,
+            bool_and(e.is_right) AS are_right
+        FROM (
+            SELECT
+                (one.parts[1] #>> '{}') COLLATE "C" AS kind,
+                coalesce(nullif(one.parts[3]::text, 'null')::bigint, now_at) AS at,
+                cardinality(one.parts) BETWEEN 2 AND 4 AND json_typeof(one.parts[1]) = 'string'
+                    AND octet_length(one.parts[2]::text) <= 8388608
+                    AND coalesce(json_typeof(one.parts[4]), 'null') IN ('object', 'null') AS is_right
+            FROM (SELECT i.parts FROM refold.events_in(body) AS i OFFSET 0) AS one OFFSET 0
+        ) AS e GROUP BY e.kind
+    ) AS k;
 END $$;
 
 -- Of the appends of a commit, before anything else of it is stored: that they stand behind the log and
@@ -199,7 +210,10 @@ BEGIN
         ), CASE WHEN strpos(stored.stream, '~') = 0 THEN 0 ELSE stored.version END);
         is_next := stored.version = due;
         said := refold.said_in(stored.body, coalesce(stored.clock_at, stored.recorded_at));
-        IF stored.recorded_at < since OR stored.recorded_at > latest THEN
+        IF stored.stream = 'refold-privacy' THEN
+            RAISE EXCEPTION 'what is decided about personal data, as that a hold ends, a maintainer '
+                'records in %', stored.stream USING ERRCODE = 'insufficient_privilege';
+        ELSIF stored.recorded_at < since OR stored.recorded_at > latest THEN
             PERFORM refold.refuse('its time, or the clock is far ahead of that of the server');
         ELSIF stored.position <> ends + 1 OR stored.count <> said.number
             OR stored.count NOT BETWEEN 1 AND 10000 THEN
