@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -126,6 +126,11 @@ class HttpClient:
         self._lock = threading.Lock()
         self._thread: LoopThread | None = None
         self._tls: ssl.SSLContext | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """One for another process, which makes its own connections; headers go along."""
+        how: dict[str, Any] = {"headers": self._headers, "come_back": self._come_back}
+        return partial(HttpClient, timeout_s=self.timeout_s, **how), ()
 
     async def send(
         self,

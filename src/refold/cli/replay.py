@@ -36,6 +36,7 @@ from refold.errors import UsageError
 if TYPE_CHECKING:
     from refold import Store
     from refold.freerun import FreeRun
+    from refold.ray import OnRay
     from refold.replay import ChatEndpoint, Variant
     from refold.replay.runner import ReplaySummary
     from refold.replay.verify import Verification
@@ -48,6 +49,18 @@ _OF_THE_VERDICT: Final = (
     *("judge", "judge_prompt", "judge_api", "prices", "price_list"),
 )
 """What a comparison must be told again for the same verdict, beside what differs by command."""
+_ON_SAID: Final = (
+    "Have a Ray cluster ask, --workers at a time of each of its processors; ray alone is that of "
+    "RAY_ADDRESS, or of this machine."
+)
+
+
+def _cluster(text: str) -> str:
+    if text != "ray" and not text.startswith("ray://"):
+        raise click.BadParameter(f"{text!r} is neither ray nor ray://HOST:PORT")
+    return text
+
+
 replay_options: Final = together(
     click.argument("streams", nargs=-1, metavar="[STREAM]..."),
     option("--category", metavar="NAME", help="All streams of this category too."),
@@ -87,6 +100,7 @@ replay_options: Final = together(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take."
     ),
     int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision."),
+    option("--on", type=read_by(_cluster), metavar="ray|ray://HOST:PORT", help=_ON_SAID),
     endpoint.price_options,
     option("--control", "is_control", is_flag=True, help="Ask the recorded agent again too (A/A)."),
     question_options,
@@ -186,6 +200,7 @@ def _asks(
     options = _with_budget(endpoint.prices_of(options))
     terms |= {"prices": options["prices"]}
     candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)
+    options["on"] = options["on"] and _on(url, options["on"])
     with opened(url, mode="write", destination=candidate.url) as store:
         check_cluster(store, streams, question and question.cluster)
         if base_url == endpoint.OPENAI_URL:
@@ -236,6 +251,13 @@ def _sides(
     changed = kept(changed)
     _tell_label(store, changed)
     return changed, kept(control_of(store, [*streams], changed)) if has_control else None
+
+
+def _on(url: str, cluster: str) -> OnRay:
+    """The machines that are to ask."""
+    from refold.ray import OnRay
+
+    return OnRay(url, None if cluster == "ray" else cluster)
 
 
 def _among_others(store: Store, variant: Variant, streams: Collection[str]) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import count
 from math import ceil
 from typing import Any, Final, NamedTuple
 
@@ -34,9 +36,24 @@ class Held(NamedTuple):
     tokens: int = 0
     cost: Decimal = Decimal(0)
     size: int = 0
+    number: int = 0
 
 
 NOTHING: Final = Held(None)
+
+
+class Size(NamedTuple):
+    """What a request may take is known by: its bytes, and the bound of its answer in tokens."""
+
+    model: str | None
+    size: int
+    limit: int | None
+
+    @classmethod
+    def of(cls, request: ChatRequest) -> Size:
+        """The size of a request."""
+        limit = next((one for one in _limits(request) if type(one) is int), None)
+        return cls(request.model, len(msgspec.json.encode(request.body())), limit)
 
 
 class BudgetSpent(Exception):
@@ -67,6 +84,24 @@ class Budget:
     _told: int = 0
     _dearest: Decimal | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it is elsewhere: without what is under way here, and who waits."""
+        own = ("_held", "_numbers", "_changed")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(Budget()) | state)
+
+    def take_over(self, other: Budget) -> None:
+        """Go on from what was spent of it elsewhere."""
+        vars(self).update(other.__getstate__())
+
+    @property
+    def counts(self) -> bool:
+        """Whether anything is counted at all."""
+        return self.counts_tokens or (self.max_cost, self.max_tokens) != (None, None)
 
     async def hold(self, request: ChatRequest) -> Held:
         """Set aside what a request may take, once there is room for it.
@@ -74,14 +109,17 @@ class Budget:
         Raises :class:`BudgetSpent` where there will be none, and
         :class:`~refold.errors.UsageError` where nobody knows what the model costs.
         """
-        bounds = self.max_cost, self.max_tokens
-        if bounds == (None, None) and not self.counts_tokens:
-            return Held(request.model)
+        return await self.hold_size(Size.of(request)) if self.counts else Held(request.model)
+
+    async def hold_size(self, asked: Size) -> Held:
+        """The same for a request that is known by its size alone."""
+        if not self.counts:
+            return Held(asked.model)
         while True:
-            held = self._most(request)
+            held = self._most(asked)
             short = self._short(held)
             if not short and (self._answers or not self._held):
-                self._held[id(held)] = held
+                self._held[held.number] = held
                 return held
             if short and not self._held:
                 raise BudgetSpent(short)
@@ -89,7 +127,7 @@ class Budget:
 
     def settle(self, held: Held, action: Action | None, *, is_free: bool = False) -> None:
         """Give back what was held, and spend what it took: all of it where nobody says."""
-        if self._held.pop(id(held), None) is None:
+        if self._held.pop(held.number, None) is None:
             return
         tokens, cost = (0, Decimal(0)) if is_free else (held.tokens, held.cost)
         if action is not None and action.usage is not None:
@@ -109,24 +147,23 @@ class Budget:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _most(self, request: ChatRequest) -> Held:
-        size = len(msgspec.json.encode(request.body()))
+    def _most(self, asked: Size) -> Held:
         longest, density = AS_LONG_AGAIN * self._longest, self._density
         if self._told < KNOWN_MIN:
             longest, density = max(longest, ANSWER_TOKENS), max(density, 1 / BYTES_A_TOKEN)
-        given = ceil(size * density)
-        usage = Usage(input_tokens=given, output_tokens=_limit(request) or longest)
-        cost = cost_of(usage, (request.model,), self.prices)
+        given = ceil(asked.size * density)
+        usage = Usage(input_tokens=given, output_tokens=asked.limit or longest)
+        cost = cost_of(usage, (asked.model,), self.prices)
         if cost is None and self.max_cost is not None:
             if self._dearest is None and self.spent.tokens:
                 raise UsageError(
-                    f"nobody says what {request.model} costs, so max_cost= cannot be kept: give "
+                    f"nobody says what {asked.model} costs, so max_cost= cannot be kept: give "
                     "its price, --price NAME=IN,OUT",
                     argument="max_cost",
                 )
             cost = AS_LONG_AGAIN * (self._dearest or Decimal(0))
         tokens = usage.input_tokens + usage.output_tokens
-        return Held(request.model, tokens, cost or Decimal(0), size)
+        return Held(asked.model, tokens, cost or Decimal(0), asked.size, next(self._numbers))
 
     def _short(self, held: Held) -> str:
         """What does not suffice for this beside all that is held; "" where it does."""
@@ -141,6 +178,5 @@ class Budget:
         return ""
 
 
-def _limit(request: ChatRequest) -> int | None:
-    said: list[Any] = [request.params.get(name) for name in LIMITS]
-    return next((one for one in said if type(one) is int), None)
+def _limits(request: ChatRequest) -> list[Any]:
+    return [request.params.get(name) for name in LIMITS]

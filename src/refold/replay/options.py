@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,14 @@ from refold.replay.variant import Variant
 WORKERS_MAX: Final = 256
 STAGGER_S: Final = 0.02
 SAMPLES_MAX: Final = 1_000
+
+
+class Bounds(NamedTuple):
+    """What a run keeps within: requests a second, tokens a second, and what it may spend."""
+
+    limiter: RateLimiter
+    tokens: RateLimiter
+    budget: Budget
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,17 +83,24 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def asker(self, candidate: Candidate, prices: Prices) -> Asker:
         """Who asks a candidate so."""
+        return self.asker_within(candidate, self.bounds(prices))
+
+    def bounds(self, prices: Prices) -> Bounds:
+        """What a run keeps within."""
         a_minute = [self.requests_per_minute, self.tokens_per_minute]
         requests, tokens = (None if rate is None else rate / 60 for rate in a_minute)
         rates = [rate for rate in (self.requests_per_second, requests) if rate is not None]
         cost: Any = self.max_cost
         budget = self.budget or Budget(cost, self.max_tokens, prices)
         budget.counts_tokens |= tokens is not None
+        limiter = RateLimiter(min(rates, default=None), stagger_s=STAGGER_S)
+        return Bounds(limiter, RateLimiter(tokens), budget)
+
+    def asker_within(self, candidate: Candidate, bounds: Bounds) -> Asker:
+        """Who asks a candidate so, within bounds that others may keep too."""
         return Asker(
             candidate,
-            limiter=RateLimiter(min(rates, default=None), stagger_s=STAGGER_S),
-            tokens=RateLimiter(tokens),
-            budget=budget,
+            **bounds._asdict(),
             attempts_max=self.attempts_max,
             outage_max_s=self.outage_max_s,
         )

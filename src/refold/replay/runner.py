@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace as with_fields
 from typing import Any, Literal, Protocol
 
 from msgspec.structs import replace
@@ -12,19 +13,17 @@ from refold.engine.checks import check_given, check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError, refuse_unless
-from refold.event_loop import Interrupted, LoopThread
 from refold.replay.budget import Budget
 from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.clients import ClientCandidate, candidate_of
 from refold.replay.decision import Prices, check_prices
-from refold.replay.journal import Journal
 from refold.replay.leases import Waits
 from refold.replay.options import RunOptions
 from refold.replay.plan import answered_by
-from refold.replay.requests import Asker
-from refold.replay.running import Progress, RunningReplay
+from refold.replay.running import Progress
 from refold.replay.summary import ReplaySummary as ReplaySummary
 from refold.replay.variant import NEXT_STEP, OPENED, Variant, check_variant, checked_streams
+from refold.replay.work import Machines, Work, work_off
 
 
 class Mode(Protocol):
@@ -51,6 +50,7 @@ def replay(
     prices: Prices | None = None,
     progress: Progress | None = None,
     waits: Waits | None = None,
+    on: Machines | None = None,
     **options: Any,
 ) -> ReplaySummary:
     """Ask ``candidate`` at every decision of the streams what it would do, and record it.
@@ -67,7 +67,8 @@ def replay(
     kept (see :mod:`refold.replay.leases`); ``waits`` is told of how many conversations where a run
     waits for that. ``sample`` numbers independent runs of one variant. The answers of another
     endpoint than the first are kept as a variant that names it: that of the summary. ``prices``
-    gives the cost where the provider does not. ``options`` are those of
+    gives the cost where the provider does not. ``on`` are other machines that do the work, see
+    :class:`refold.ray.OnRay`. ``options`` are those of
     :class:`~refold.replay.options.RunOptions`.
 
     All of it runs on one event loop, on a thread of its own, from which ``progress`` is called; a
@@ -87,9 +88,12 @@ def replay(
     model, endpoint = None, None
     if isinstance(candidate, ChatEndpoint | ClientCandidate):
         model, endpoint = candidate.model, candidate.url
+    if on is not None:
+        refuse_unless(mode == NEXT_STEP, f"{NEXT_STEP!r}, where other machines ask", mode=mode)
+        on.check(store)
     asked = [answered_by(store, one, endpoint) for one in variants]
-    journals = [Journal(store, one, sample + n) for n in range(how.samples) for one in asked]
-    run = making(store, journals, model, prices or {}, progress, waits, how.actor)
+    work = Work(asked, sample, candidate, model, prices or {}, how, making=making)
+    run = work.running(store, progress, waits)
     run.plan(checked_streams(streams), streams if isinstance(streams, Mapping) else {})
     if not run.is_whole:
         known_by = how.run(asked, sample, run.versions)
@@ -97,7 +101,10 @@ def replay(
             how.terms(one, its is control, sample, known_by, (model, endpoint), prices or {})
             for one, its in zip(asked, given, strict=True)
         ]
-        _work_off(run, how.asker(candidate, prices or {}), how.workers)
+        if on is None:
+            work_off(run, how.asker(candidate, prices or {}), how.workers)
+        else:
+            on.work_off(run, with_fields(work, terms=run.terms, versions=run.versions))
     return run.summary
 
 
@@ -144,13 +151,3 @@ def select(store: Store, *, streams: Sequence[str] = (), category: str | None = 
     if category is not None and all("~" in stream for stream in found):
         raise NotFound(f"no stream but branches is in category {category!r}", category=category)
     return list(dict.fromkeys([*streams, *(stream for stream in found if "~" not in stream)]))
-
-
-def _work_off(run: RunningReplay, asker: Asker, workers: int) -> None:
-    thread = LoopThread()
-    try:
-        thread.run(run.work_off(asker, workers))
-    except Interrupted as interrupted:
-        raise interrupted.__cause__ or interrupted from None
-    finally:
-        thread.close()

@@ -143,9 +143,20 @@ class RunningReplay:
         return not self._missing
 
     @property
+    def missing(self) -> dict[str, dict[int, int]]:
+        """How many answers each conversation misses, by the place of the journal."""
+        return self._missing
+
+    @property
     def summary(self) -> ReplaySummary:
         """What it came to."""
         return together([replace(part, stopped=self.stopped) for part in self.parts])
+
+    def add_part(self, summary: ReplaySummary, missing: Mapping[int, int]) -> None:
+        """Count what another process did of it, of so many ``missing`` answers a journal."""
+        done = zip(self.parts, summary.parts or [summary], strict=True)
+        self.parts = [one.with_part(part, missing.get(n, 0)) for n, (one, part) in enumerate(done)]
+        self.stopped = self.stopped or summary.stopped
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -334,7 +345,6 @@ class RunningReplay:
             del self.terms[0]
 
     def _tell(self) -> None:
-        """Say how far it is."""
         if self.progress is not None:
             said = together(self.parts)
             done, total = said.answered + said.failed, said.decisions - said.kept

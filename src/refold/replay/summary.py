@@ -75,6 +75,21 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
             cost_known=self.cost_known + (cost is not None),
         )
 
+    def with_part(self, part: ReplaySummary, missing: int) -> ReplaySummary:
+        """The summary with what another process did, which had so many ``missing`` to ask.
+
+        What it found answered meanwhile is kept, by whomever it was asked.
+        """
+        counts = ("answered", "failed", "requests", "unreadable", "usage_known", "cost_known")
+        return replace(
+            self,
+            **{name: getattr(self, name) + getattr(part, name) for name in counts},
+            kept=self.kept + max(0, part.kept + missing - part.decisions),
+            usage=total_usage([one.usage for one in (self, part) if one.usage is not None]),
+            cost=total_cost([self.cost, part.cost]),
+            failures=_first([*self.failures, *part.failures]),
+        )
+
     def unable(self, stream: str, error: Exception) -> ReplaySummary:
         """The summary with one more conversation that cannot be read."""
         failed = FailedDecision(stream, f"unreadable: {error}", 0)

@@ -1,0 +1,81 @@
+"""What a run is to do, as a value: done here, or in parts by other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from refold.engine.store import Store
+from refold.event_loop import Interrupted, LoopThread
+from refold.replay.candidate import Candidate
+from refold.replay.decision import Prices
+from refold.replay.events import ReplayPlanned
+from refold.replay.journal import Journal
+from refold.replay.leases import Waits
+from refold.replay.options import RunOptions
+from refold.replay.requests import Asker
+from refold.replay.running import Progress, RunningReplay
+from refold.replay.summary import ReplaySummary
+from refold.replay.variant import Variant
+
+
+@dataclass(frozen=True)
+class Work:
+    """The ``variants`` of a run, the ``candidate`` that is asked, and how; it can be pickled.
+
+    ``terms`` are what is put on record of it before the first answer, of all its conversations,
+    with their ``versions``. ``model`` is asked for where a variant names none.
+    """
+
+    variants: list[Variant]
+    sample: int
+    candidate: Candidate
+    model: str | None
+    prices: Prices
+    how: RunOptions
+    terms: list[ReplayPlanned] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def running(
+        self, store: Store, progress: Progress | None = None, waits: Waits | None = None
+    ) -> RunningReplay:
+        """The run, of which nothing is planned yet."""
+        samples = range(self.sample, self.sample + self.how.samples)
+        journals = [Journal(store, one, n) for n in samples for one in self.variants]
+        return RunningReplay(
+            store, journals, self.model, self.prices, progress, waits, self.how.actor
+        )
+
+    def part(
+        self, store: Store, streams: Iterable[str], asker: Asker, progress: Progress | None = None
+    ) -> ReplaySummary:
+        """Do the work of some of its conversations; what of it is there is kept."""
+        run = self.running(store, progress)
+        run.versions |= self.versions
+        run.plan(streams, self.versions)
+        if not run.is_whole:
+            run.terms = [*self.terms]
+            work_off(run, asker, self.how.workers)
+        return run.summary
+
+
+class Machines(Protocol):
+    """Other processes that do the work of a run, such as :class:`refold.ray.OnRay`."""
+
+    def check(self, store: Store) -> None:
+        """Refuse a store that they cannot share, before anything is planned."""
+
+    def work_off(self, run: RunningReplay, work: Work) -> None:
+        """Have what a planned run misses asked, and count it in the run."""
+
+
+def work_off(run: RunningReplay, asker: Asker, workers: int) -> None:
+    """Have what a planned run misses asked here, on an event loop of its own."""
+    thread = LoopThread()
+    try:
+        thread.run(run.work_off(asker, workers))
+    except Interrupted as interrupted:
+        raise interrupted.__cause__ or interrupted from None
+    finally:
+        thread.close()
