@@ -155,24 +155,27 @@ def test_ctrl_c_ends_all_workers_and_keeps_what_they_were_told(
 
 
 REFUSED = """
-import sys, refold
-from refold.privacy import Privacy, new_keyring
-from refold.privacy.fields import CONVERSATION
+import sys, threading, refold
 from refold.ray import OnRay
 from refold.replay import Variant, replay
 
 class Open:
-    def __init__(self): self.file = open(sys.argv[0] or __import__("os").devnull)
-    def __call__(self, request): return {"role": "assistant", "content": "Hello."}
+    def __init__(self):
+        self.held = threading.Lock()
 
+    def __call__(self, request):
+        return hello(request)
+
+def hello(request):
+    return {"role": "assistant", "content": "Hello."}
+
+on = OnRay(sys.argv[1], sys.argv[2])
 with refold.open(sys.argv[1]) as store:
     try:
-        replay(store, ["call-1"], Variant(label="x"), Open(), on=OnRay(sys.argv[1], sys.argv[2]))
-    except refold.UsageError as error:
+        replay(store, ["call-1"], Variant(label="x"), Open(), on=on)
+    except refold.RefoldError as error:
         print(error)
-    said = replay(store, ["call-1"], Variant(label="x"), lambda request: {"role": "assistant",
-        "content": "Hello."}, on=OnRay(sys.argv[1], sys.argv[2]))
-    print(said.answered)
+    print(replay(store, ["call-1"], Variant(label="x"), hello, on=on).answered)
 """
 
 

@@ -33,6 +33,9 @@ LOOKS_S: Final = 0.5
 """How often it looks how far the parts are."""
 _SETTINGS: Final = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 """Nobody is told of a run, and no machine installs anything for it."""
+CONNECTS_MAX: Final = 3
+"""So often it is connected to a cluster that is there and did not get the connection going."""
+_NOT_STARTED: Final = "Initialization failure from server"
 _HEAD: Final = "node:__internal_head__"
 """What Ray calls the machine whose end is that of the cluster."""
 
@@ -221,10 +224,15 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     how: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None and "RAY_ADDRESS" not in os.environ:
         how |= {"include_dashboard": False}
-    try:
-        ray.init(address, **how)
-    except (ConnectionError, TimeoutError) as error:
-        raise Unavailable(f"no Ray cluster at {address or 'this machine'}: {error}") from error
+    for attempt in range(1, CONNECTS_MAX + 1):
+        try:
+            ray.init(address, **how)
+            break
+        except (ConnectionError, TimeoutError) as error:
+            ray.shutdown()
+            if attempt == CONNECTS_MAX or _NOT_STARTED not in str(error):
+                why = f"no Ray cluster at {address or 'this machine'}: {error}"
+                raise Unavailable(why) from error
     try:
         yield
     finally:

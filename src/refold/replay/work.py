@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,7 +25,8 @@ class Work:
     """The ``variants`` of a run, the ``candidate`` that is asked, and how; it can be pickled.
 
     ``terms`` are what is put on record of it before the first answer, of all its conversations,
-    with their ``versions``. ``model`` is asked for where a variant names none.
+    with their ``versions``. ``model`` is asked for where a variant names none, ``making`` makes
+    the run.
     """
 
     variants: list[Variant]
@@ -36,6 +37,7 @@ class Work:
     how: RunOptions
     terms: list[ReplayPlanned] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
+    making: Callable[..., RunningReplay] = RunningReplay
 
     def running(
         self, store: Store, progress: Progress | None = None, waits: Waits | None = None
@@ -43,7 +45,7 @@ class Work:
         """The run, of which nothing is planned yet."""
         samples = range(self.sample, self.sample + self.how.samples)
         journals = [Journal(store, one, n) for n in samples for one in self.variants]
-        return RunningReplay(
+        return self.making(
             store, journals, self.model, self.prices, progress, waits, self.how.actor
         )
 

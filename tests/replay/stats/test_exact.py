@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from collections import Counter
+from itertools import combinations, product
 
 import numpy as np
 import paired_eval
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 from scipy import stats as oracle
 
 from refold.replay.stats.exact import (
+    apart,
+    apart_p,
     can_be_exact,
     fewest_clusters,
+    fewest_samples,
     mcnemar_exact,
     sign_flip_interval,
     sign_flip_p,
@@ -89,3 +93,42 @@ def test_the_fewest_clusters_are_those_that_can_reject(alpha: float, fewest: int
     """One fewer cannot, even if all of them agree."""
     assert fewest_clusters(alpha) == fewest
     assert 2 / 2**fewest <= alpha < 2 / 2 ** (fewest - 1)
+
+
+kinds = st.lists(st.sampled_from("abcd"), min_size=1, max_size=6)
+
+
+@given(kinds, kinds)
+def test_samples_apart_are_all_ways_of_dealing_them_tried_one_by_one(
+    first: list[str], second: list[str]
+) -> None:
+    """The share of the ways that are apart as far or farther; nothing of it is sampled."""
+    every, found = [*first, *second], apart(Counter(first), Counter(second))
+    far = []
+    for places in combinations(range(len(every)), len(first)):
+        own = Counter(every[place] for place in places)
+        far.append(apart(own, Counter(every) - own))
+    expected = sum(one >= found - 1e-9 for one in far) / len(far)
+    assert apart_p(Counter(first), Counter(second)) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.integers(0, 25), st.integers(0, 25))
+def test_two_kinds_in_samples_of_one_size_are_fishers_exact_test(one: int, other: int) -> None:
+    """As scipy has it, two-sided."""
+    first, second = {"a": one, "b": 25 - one}, {"a": other, "b": 25 - other}
+    expected = oracle.fisher_exact([[one, 25 - one], [other, 25 - other]]).pvalue
+    assert apart_p(first, second) == pytest.approx(expected, abs=1e-9)
+
+
+def test_many_kinds_in_large_samples_are_gone_through_at_once() -> None:
+    """A hundred answers a side of which no two are alike: nothing is apart more than that."""
+    first, second = {f"a{n}": 1 for n in range(100)}, {f"b{n}": 1 for n in range(100)}
+    assert apart(first, second) == 1.0
+    assert apart_p(first, second) == 1.0
+
+
+def test_three_samples_a_side_can_never_tell() -> None:
+    """All of one kind here and of another there is one of ten ways with three, of 35 with four."""
+    assert fewest_samples(0.05) == 4
+    assert apart_p({"a": 3}, {"b": 3}) == pytest.approx(2 / 20)
+    assert apart_p({"a": 4}, {"b": 4}) == pytest.approx(2 / 70)

@@ -9,10 +9,12 @@ through all ``2 ** G`` ways of signing them needs no bell curve and no large num
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from refold.replay.stats.clusters import Cluster
+
+K = TypeVar("K", bound=Hashable)
 
 FEW_CLUSTERS: Final = 16
 """Up to so many clusters the exact test and interval are used.
@@ -85,6 +87,51 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
         term = term * k // (differing - k + 1)
         tail += term
     return min(1.0, 2 * tail / (1 << differing))
+
+
+def apart(first: Mapping[K, int], second: Mapping[K, int]) -> float:
+    """How far two samples of kinds of things, counted, are apart: 0 to 1, the total variation.
+
+    It is the share of one that would have to be another kind for it to be like the other.
+    """
+    return _distance(first, second) / (2 * sum(first.values()) * sum(second.values()))
+
+
+def apart_p(first: Mapping[K, int], second: Mapping[K, int]) -> float:
+    """The p that two samples of kinds of things, counted, are of one distribution.
+
+    The share of all ways of dealing them out anew, to samples of these sizes, that are
+    :func:`apart` as much or more. They are gone through kind by kind, in whole numbers. Source:
+    Fisher 1935, chapter 3; the distance is the total variation.
+    """
+    sizes = sum(first.values()), sum(second.values())
+    # With the first sample's share of each kind dealt: (how many, how far apart so far) -> ways.
+    ways = {(0, 0): 1}
+    for kind in {**first, **second}:
+        count, dealt = first.get(kind, 0) + second.get(kind, 0), dict[tuple[int, int], int]()
+        for (taken, far), so_many in ways.items():
+            for own in range(min(count, sizes[0] - taken) + 1):
+                place = taken + own, far + abs(own * sizes[1] - (count - own) * sizes[0])
+                dealt[place] = dealt.get(place, 0) + so_many * math.comb(count, own)
+        ways = dealt
+    found = _distance(first, second)
+    whole = {far: so_many for (taken, far), so_many in ways.items() if taken == sizes[0]}
+    return sum(so_many for far, so_many in whole.items() if far >= found) / sum(whole.values())
+
+
+def _distance(first: Mapping[K, int], second: Mapping[K, int]) -> int:
+    sizes, kinds = (sum(first.values()), sum(second.values())), {**first, **second}
+    return sum(
+        abs(first.get(kind, 0) * sizes[1] - second.get(kind, 0) * sizes[0]) for kind in kinds
+    )
+
+
+def fewest_samples(alpha: float) -> int:
+    """The fewest samples of each of two sides with which :func:`apart_p` can reach ``alpha``: 4."""
+    each = 1
+    while 2 / math.comb(2 * each, each) > alpha:
+        each += 1
+    return each
 
 
 def _signed_sums(sizes: Sequence[float]) -> list[float]:
