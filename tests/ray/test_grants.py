@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from refold.conversation.events import Usage
-from refold.ray.grants import Granted, Grants, Told
+from refold.ray.grants import Granted, Grants, HowFar
 from refold.replay import Action, ChatEndpoint, ChatRequest
 from refold.replay.budget import Budget, Size
 from refold.replay.options import RunOptions
@@ -80,9 +80,13 @@ def test_what_an_ended_worker_held_was_never_sent() -> None:
 def test_how_far_a_lost_worker_was_is_not_forgotten() -> None:
     """Its part is asked again by another, which tells of its own."""
     grants = granting()
-    for holder, told in (("a", Told(3, Decimal(2), 1)), ("b", Told(1)), ("a", Told(4, Decimal(3)))):
+    for holder, told in (
+        ("a", HowFar(3, Decimal(2), 1)),
+        ("b", HowFar(1)),
+        ("a", HowFar(4, Decimal(3))),
+    ):
         grants.tell(holder, told)
-    assert grants.so_far() == Told(5, Decimal(3), 0)
+    assert grants.so_far() == HowFar(5, Decimal(3), 0)
 
 
 def test_a_model_that_nobody_knows_the_price_of_is_refused_to_each() -> None:

@@ -36,7 +36,7 @@ class Granted(NamedTuple):
     error: RefoldError | None = None
 
 
-class Told(NamedTuple):
+class HowFar(NamedTuple):
     """How far a part of a run is: decisions done, what they cost, and those that failed."""
 
     done: int = 0
@@ -50,7 +50,7 @@ class Grants:
     def __init__(self, how: RunOptions, prices: Prices) -> None:
         self._limiter, self._tokens, self._budget = how.bounds(prices)
         self._held: dict[str, dict[int, Held]] = {}
-        self._told: dict[str, Told] = {}
+        self._told: dict[str, HowFar] = {}
 
     async def hold(self, holder: str, asked: Size) -> Granted:
         """Grant one request, once there is room for it."""
@@ -79,15 +79,15 @@ class Grants:
         """Let nobody ask for so long: the service wants it so."""
         self._limiter.hold(monotonic() + seconds)
 
-    def tell(self, holder: str, told: Told) -> None:
+    def tell(self, holder: str, told: HowFar) -> None:
         """Take note of how far a part is."""
         self._told[holder] = told
 
-    def so_far(self) -> Told:
+    def so_far(self) -> HowFar:
         """How far all of it is."""
         every = [*self._told.values()]
         cost = total_cost(one.cost for one in every)
-        return Told(sum(one.done for one in every), cost, sum(one.failed for one in every))
+        return HowFar(sum(one.done for one in every), cost, sum(one.failed for one in every))
 
     def budget(self) -> Budget:
         """The budget, as it is by now."""
@@ -153,7 +153,7 @@ def telling(grants: Any, holder: str) -> Callable[[int, int, Decimal | None, int
         if done >= total or monotonic() - told_s >= TOLD_S:
             told_s = monotonic()
             with suppress(Exception):
-                grants.tell.remote(holder, Told(done, cost, failed))
+                grants.tell.remote(holder, HowFar(done, cost, failed))
 
     return tell
 

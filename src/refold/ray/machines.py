@@ -40,7 +40,7 @@ _HEAD: Final = "node:__internal_head__"
 """What Ray calls the machine whose end is that of the cluster."""
 
 
-class Part(NamedTuple):
+class RunPart(NamedTuple):
     """Conversations that are asked together, and how many of their answers were missing."""
 
     streams: list[str]
@@ -99,7 +99,7 @@ class _Handed:
         self._ray, self._run = ray, run
         self._slots = _processors(ray)
         self._parts = deque(_parts(run, self._slots))
-        self._going: dict[Any, tuple[str, Part]] = {}
+        self._going: dict[Any, tuple[str, RunPart]] = {}
         self._numbers = count(1)
         self._total = sum(sum(left.values()) for left in run.missing.values())
         self._budget = work.how.budget
@@ -142,7 +142,7 @@ class _Handed:
             part, holder = self._parts.popleft(), f"part-{next(self._numbers)}"
             self._going[self._ask.remote(self._order, holder, part.streams)] = holder, part
 
-    def _came(self, reference: Any, holder: str, part: Part) -> None:
+    def _came(self, reference: Any, holder: str, part: RunPart) -> None:
         from ray import exceptions
 
         try:
@@ -157,7 +157,7 @@ class _Handed:
         else:
             self._run.add_part(summary, part.missing)
 
-    def _lost(self, holder: str, part: Part, error: Exception) -> None:
+    def _lost(self, holder: str, part: RunPart, error: Exception) -> None:
         """Have a part asked again whose worker is gone, with its machine or without."""
         if part.lost >= LOST_MAX:
             why = f"the worker of {part.streams[0]} was lost {LOST_MAX} times"
@@ -187,7 +187,7 @@ class _Handed:
                 self._ray.wait([*self._going], num_returns=len(self._going), timeout=3 * GRACE_S)
 
 
-def _parts(run: RunningReplay, slots: int) -> Iterator[Part]:
+def _parts(run: RunningReplay, slots: int) -> Iterator[RunPart]:
     streams = list(run.missing)
     size = max(1, min(CONVERSATIONS_MAX, ceil(len(streams) / (slots * PARTS_A_WORKER))))
     for start in range(0, len(streams), size):
@@ -195,7 +195,7 @@ def _parts(run: RunningReplay, slots: int) -> Iterator[Part]:
         for stream in those:
             for place, left in run.missing[stream].items():
                 missing[place] = missing.get(place, 0) + left
-        yield Part(those, missing)
+        yield RunPart(those, missing)
 
 
 def _processors(ray: Any) -> int:
