@@ -20,7 +20,7 @@ from refold.replay.decision import Prices, check_prices
 from refold.replay.leases import Waits
 from refold.replay.options import RunOptions
 from refold.replay.plan import answered_by
-from refold.replay.running import Progress
+from refold.replay.running import Progress, RunningReplay
 from refold.replay.summary import ReplaySummary as ReplaySummary
 from refold.replay.variant import NEXT_STEP, OPENED, Variant, check_variant, checked_streams
 from refold.replay.work import Machines, Work, work_off
