@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -150,3 +151,11 @@ def _broken(text: str, room: int) -> list[str]:
     room = max(room, _TEXT_WIDTH_MIN)
     rows = [[one] if len(one) <= room else wrap(one, room) for one in text.split("\n")]
     return [part for row in rows for part in row]
+
+
+def detail(cost: Decimal | None, failed: int) -> str:
+    """What stands beside the bar: money so far, and failures."""
+    from refold.replay.wording import money
+
+    spent = "" if cost is None else money(cost)
+    return f"{spent}  {failed} failed".lstrip() if failed else spent

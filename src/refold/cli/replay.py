@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from shlex import join
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from refold.cli.errors import FAILED, FINDING, FINE
 from refold.cli.free_run import FREE, free_run_of, free_run_options
 from refold.cli.judge import ask, judge_of
 from refold.cli.judging import CHANGED, gate_options, question_options, terms_of
+from refold.cli.machines import machines_of, machines_option
 from refold.cli.options import (
     as_given,
     command,
@@ -28,6 +28,7 @@ from refold.cli.options import (
     read_by,
     together,
 )
+from refold.cli.printing import detail
 from refold.cli.reading import reading_options
 from refold.cli.results import Results, gated
 from refold.cli.text import clean, counted
@@ -36,7 +37,6 @@ from refold.errors import UsageError
 if TYPE_CHECKING:
     from refold import Store
     from refold.freerun import FreeRun
-    from refold.ray import OnRay
     from refold.replay import ChatEndpoint, Variant
     from refold.replay.runner import ReplaySummary
     from refold.replay.verify import Verification
@@ -49,18 +49,6 @@ _OF_THE_VERDICT: Final = (
     *("judge", "judge_prompt", "judge_api", "prices", "price_list"),
 )
 """What a comparison must be told again for the same verdict, beside what differs by command."""
-_ON_SAID: Final = (
-    "Have a Ray cluster ask, --workers at a time of each of its processors; ray alone is that of "
-    "RAY_ADDRESS, or of this machine."
-)
-
-
-def _cluster(text: str) -> str:
-    if text != "ray" and not text.startswith("ray://"):
-        raise click.BadParameter(f"{text!r} is neither ray nor ray://HOST:PORT")
-    return text
-
-
 replay_options: Final = together(
     click.argument("streams", nargs=-1, metavar="[STREAM]..."),
     option("--category", metavar="NAME", help="All streams of this category too."),
@@ -100,7 +88,7 @@ replay_options: Final = together(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take."
     ),
     int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision."),
-    option("--on", type=read_by(_cluster), metavar="ray|ray://HOST:PORT", help=_ON_SAID),
+    machines_option,
     endpoint.price_options,
     option("--control", "is_control", is_flag=True, help="Ask the recorded agent again too (A/A)."),
     question_options,
@@ -200,7 +188,7 @@ def _asks(
     options = _with_budget(endpoint.prices_of(options))
     terms |= {"prices": options["prices"]}
     candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)
-    options["on"] = options["on"] and _on(url, options["on"])
+    options["on"] = machines_of(url, options)
     with opened(url, mode="write", destination=candidate.url) as store:
         check_cluster(store, streams, question and question.cluster)
         if base_url == endpoint.OPENAI_URL:
@@ -253,13 +241,6 @@ def _sides(
     return changed, kept(control_of(store, [*streams], changed)) if has_control else None
 
 
-def _on(url: str, cluster: str) -> OnRay:
-    """The machines that are to ask."""
-    from refold.ray import OnRay
-
-    return OnRay(url, None if cluster == "ray" else cluster)
-
-
 def _among_others(store: Store, variant: Variant, streams: Collection[str]) -> list[str]:
     """The streams by name, where the variant was tried on others before: these are not meant."""
     from refold.replay.plan import plan_of
@@ -279,7 +260,7 @@ def _asked(
     from refold.replay import replay
 
     with output.progress(f"replay {changed.id}") as tell:
-        options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
+        options["progress"] = lambda done, total, *more: tell(done, total, detail(*more))
         options["waits"] = output.waits
         whole = replay(store, streams, changed, candidate, **options)
     if whole.stopped:
@@ -358,14 +339,6 @@ def _outcome(summary: ReplaySummary) -> int:
         return FINE if is_whole else FINDING
     is_there = summary.answered or all(fault_in(one.error) for one in summary.failures)
     return FINDING if is_there else FAILED
-
-
-def _detail(cost: Decimal | None, failed: int) -> str:
-    """What stands beside the bar: money so far, and failures."""
-    from refold.replay.wording import money
-
-    spent = "" if cost is None else money(cost)
-    return f"{spent}  {failed} failed".lstrip() if failed else spent
 
 
 def _verification_lines(found: Verification) -> Iterator[str]:

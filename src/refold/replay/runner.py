@@ -23,7 +23,7 @@ from refold.replay.plan import answered_by
 from refold.replay.running import Progress, RunningReplay
 from refold.replay.summary import ReplaySummary as ReplaySummary
 from refold.replay.variant import NEXT_STEP, OPENED, Variant, check_variant, checked_streams
-from refold.replay.work import Machines, Work, work_off
+from refold.replay.work import Machines, Work, carry_out
 
 
 class Mode(Protocol):
@@ -59,17 +59,16 @@ def replay(
     At each decision it gets the recorded conversation so far with only ``variant`` changed, and
     answers once; with ``mode=refold.freerun.FreeRun()`` it goes on with its own answers. Several
     variants, and a ``control`` that is the recorded agent asked again, are asked in turn at each
-    decision. What is to be asked, and what it is to be judged by, is put on
-    record before the first answer: see :class:`~refold.replay.events.ReplayPlanned`. Answers are
-    saved on a branch a conversation (see :func:`branch_name`), each under a key, so running again
-    asks only what is missing or failed; what was under way when a process was killed is asked
-    again, at most ``workers`` requests. Runs at the same time share the work: what another asks is
-    kept (see :mod:`refold.replay.leases`); ``waits`` is told of how many conversations where a run
-    waits for that. ``sample`` numbers independent runs of one variant. The answers of another
-    endpoint than the first are kept as a variant that names it: that of the summary. ``prices``
-    gives the cost where the provider does not. ``on`` are other machines that do the work, see
-    :class:`refold.ray.OnRay`. ``options`` are those of
-    :class:`~refold.replay.options.RunOptions`.
+    decision. What is to be asked, and what it is to be judged by, is put on record before the first
+    answer: see :class:`~refold.replay.events.ReplayPlanned`. Answers are saved on a branch a
+    conversation (see :func:`branch_name`), each under a key, so running again asks only what is
+    missing or failed; what was under way when a process was killed is asked again, at most
+    ``workers`` requests. Runs at the same time share the work: what another asks is kept (see
+    :mod:`refold.replay.leases`); ``waits`` is told of how many conversations where a run waits for
+    that. ``sample`` numbers independent runs of one variant. The answers of another endpoint than
+    the first are kept as a variant that names it: that of the summary. ``prices`` gives the cost
+    where the provider does not. ``on`` are other machines that ask (:class:`refold.ray.OnRay`),
+    ``options`` those of :class:`~refold.replay.options.RunOptions`.
 
     All of it runs on one event loop, on a thread of its own, from which ``progress`` is called; a
     candidate that is a plain function is called on further threads. Ctrl-C keeps every answer that
@@ -82,15 +81,10 @@ def replay(
     check_progress(progress)
     check_prices(prices)
     check_given(sample=sample)
-    how = RunOptions(**options)
     given = _checked_variants(variant, control)
-    how, variants, making = _made_in(mode, how, given, prices or {})
-    model, endpoint = None, None
-    if isinstance(candidate, ChatEndpoint | ClientCandidate):
-        model, endpoint = candidate.model, candidate.url
-    if on is not None:
-        refuse_unless(mode == NEXT_STEP, f"{NEXT_STEP!r}, where other machines ask", mode=mode)
-        on.check(store)
+    how, variants, making = _made_in(mode, RunOptions(**options), given, prices or {})
+    model, endpoint = _asked(candidate)
+    _check_machines(store, on, mode)
     asked = [answered_by(store, one, endpoint) for one in variants]
     work = Work(asked, sample, candidate, model, prices or {}, how, making=making)
     run = work.running(store, progress, waits)
@@ -101,11 +95,21 @@ def replay(
             how.terms(one, its is control, sample, known_by, (model, endpoint), prices or {})
             for one, its in zip(asked, given, strict=True)
         ]
-        if on is None:
-            work_off(run, how.asker(candidate, prices or {}), how.workers)
-        else:
-            on.work_off(run, with_fields(work, terms=run.terms, versions=run.versions))
+        carry_out(run, with_fields(work, terms=run.terms, versions=run.versions), on)
     return run.summary
+
+
+def _asked(candidate: Candidate) -> tuple[str | None, str | None]:
+    """The model and the endpoint that are asked, as far as the candidate says."""
+    if isinstance(candidate, ChatEndpoint | ClientCandidate):
+        return candidate.model, candidate.url
+    return None, None
+
+
+def _check_machines(store: Store, on: Machines | None, mode: object) -> None:
+    if on is not None:
+        refuse_unless(mode == NEXT_STEP, f"{NEXT_STEP!r}, where other machines ask", mode=mode)
+        on.check(store)
 
 
 def _made_in(

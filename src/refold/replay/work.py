@@ -72,6 +72,14 @@ class Machines(Protocol):
         """Have what a planned run misses asked, and count it in the run."""
 
 
+def carry_out(run: RunningReplay, work: Work, on: Machines | None) -> None:
+    """Have what a planned run misses asked by other machines, or here."""
+    if on is not None:
+        on.work_off(run, work)
+    else:
+        work_off(run, work.how.asker(work.candidate, work.prices), work.how.workers)
+
+
 def work_off(run: RunningReplay, asker: Asker, workers: int) -> None:
     """Have what a planned run misses asked here, on an event loop of its own."""
     thread = LoopThread()
