@@ -110,6 +110,34 @@ def test_what_to_do_is_said_where_something_was_changed(run: Refold, filled: Pat
     assert "refold restore" not in refused.err
 
 
+def test_a_copy_that_was_sealed_on_ends_sealing_here_with_what_to_do(
+    run: Refold, filled: Path
+) -> None:
+    """By the newest head beside the key; looking at the log itself would find nothing."""
+    run("seal", "--origin", "example.com/agents")
+    assert run("copy", str(filled), "other.db").code == 0
+    with refold.open("other.db") as store:
+        store.append("call-0", [refold.Event("x", {})])
+    assert run("seal", "--db", "other.db").code == 0
+    refused = run("seal")
+    assert refused.code == 1
+    assert "or a copy of it was sealed on" in refused.err
+    assert "under another origin" in refused.err
+    assert "refold verify" not in refused.err
+
+
+def test_a_file_to_verify_that_is_not_there_is_told(run: Refold, filled: Path) -> None:
+    """By its name, in plain words, also one to compare with."""
+    assert filled.exists()
+    key = run("seal", "--origin", "example.com/agents", "--json").lines[0]["key"]
+    for asked in (["none.zip"], ["refold.key.head", "--against", "none.zip"]):
+        ran = run("verify", *asked, "--key", key)
+        assert (ran.code, ran.err.strip()) == (
+            2,
+            "error: none.zip cannot be read: No such file or directory",
+        )
+
+
 def test_the_key_to_verify_with_may_stand_in_a_file(run: Refold, filled: Path) -> None:
     """As for the verifier; what is neither a file nor a key is told by its name."""
     assert filled.exists()

@@ -145,6 +145,8 @@ def check_start(
         check_events(remaker, findings, after=after, until=sealed.size, progress=quiet)
     for found in findings.told:
         advice = "`refold verify --deep` says more"
+        if found.what == "log":
+            advice = "let the newer one go on; where it is lost, seal this one under another origin"
         if found.what == "signature" and not turns_key:
             advice += ", and where its key was to be turned to this one, --new-key does so"
         raise ProofError(
@@ -267,7 +269,7 @@ def _check_note(
         findings.add(
             "log",
             f"a head of {said.size:,} events was signed, and {sealed.size:,} are sealed here: "
-            "the log was rolled back",
+            "the log was rolled back, or a copy of it was sealed on",
         )
     else:
         _check_root(stored, said, findings)

@@ -38,7 +38,10 @@ def check_file(file: Path, *, keys: Sequence[str], against: Sequence[str] = ()) 
             is_verified = True
     except Unverified as finding:
         is_verified, said = False, str(finding)
-    except (WrongUse, OSError, UnicodeDecodeError) as error:
+    except (WrongUse, UnicodeDecodeError) as error:
         raise UsageError(str(error), file=str(file)) from error
+    except OSError as error:
+        why = f"{error.filename or file} cannot be read: {error.strerror}"
+        raise UsageError(why, file=str(file)) from error
     printed.seek(0)
     return CheckedFile(is_verified, said, [line.strip() for line in printed])
