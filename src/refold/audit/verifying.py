@@ -287,6 +287,10 @@ def _check_signed(note: Note, keys: Sequence[VerifyingKey]) -> None:
     raise refused or ProofError("there is no key to check the heads with", proof="signature")
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def _claims(
     sealed: SealedLog, unsealed: int, *, deep: bool, has_key: bool, against: int
 ) -> list[str]:
@@ -295,13 +299,13 @@ def _claims(
     claims = []
     if sealed.began_size:
         claims.append(
-            f"sealing was turned on at {began}, with {sealed.began_size:,} events in the log: "
-            "nothing is claimed of what these were before"
+            f"sealing was turned on at {began}, with {_counted(sealed.began_size, 'event')} in the "
+            "log: nothing is claimed of what was there before"
         )
     else:
         claims.append(f"sealed from the first event on, since {began}")
     if unsealed:
-        claims.append(f"{unsealed:,} newer events are not sealed yet: `refold checkpoint`")
+        claims.append(f"{_counted(unsealed, 'newer event')} not sealed yet: `refold checkpoint`")
     if not deep:
         claims.append("the events themselves were not looked at: --deep")
     if not has_key:
