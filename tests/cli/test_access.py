@@ -87,10 +87,26 @@ def test_a_subject_is_found_by_name_with_the_keyring(run: Refold) -> None:
     with refold.open("refold.db", privacy=Privacy(keyring, CONVERSATION)) as store:
         said = refold.Event("user.utterance", {"text": "Hi"})
         store.append("call-1", [said], metadata={"subject": "patient-7"})
-    assert run("show", "call-1", "--actor", "ann", "--keyring", "k.keyring").code == 0
+    assert run("show", "call-1", "--actor", "ann", "--keyring", "k.keyring").err == ""
     about = ("access", "report", "--subject", "patient-7")
     (found,) = run(*about, "--keyring", "k.keyring", "--json").lines
     assert (found["actor"], found["streams"]) == ("ann", ["call-1"])
     assert "no read fits, of 1 that are recorded" in run(*about).err
     assert "no read fits" in run(*about[:-1], "patient-8", "--keyring", "k.keyring").err
     assert len(run(*about[:-1], "call-1", "--json").lines) == 1
+
+
+def test_what_is_withheld_says_how_it_is_read(run: Refold) -> None:
+    """Whoever forgot the keyring or the actor is told, and a search that it saw in part."""
+    with refold.open("refold.db", privacy=Privacy(new_keyring(), CONVERSATION)) as store:
+        store.append("call-1", [refold.Event("user.utterance", {"text": "Hi"})])
+    with refold.open("clear.db") as store:
+        store.append("call-1", [refold.Event("user.utterance", {"text": "[withheld]"})])
+    shown = run("show", "call-1")
+    assert "[withheld]" in shown.out
+    assert "--actor NAME --keyring FILE" in shown.err
+    assert "not looked into" in run("streams", "--text", "Hi").err
+    for asked in (("show", "call-1"), ("streams", "--text", "Hi")):
+        said = run(*asked, "--db", "clear.db").err
+        assert "--keyring" not in said
+        assert "not looked into" not in said

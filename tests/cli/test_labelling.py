@@ -117,7 +117,7 @@ def test_a_dataset_goes_out_and_comes_back_labelled(run: Refold, tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "1 to 20,000 conversations"),
+        ("", "- holds no conversations"),
         ("[]", "line 1 is no line of a dataset"),
         ('{"id": 7}', "line 1 is no line of a dataset"),
         ('\n{"stream": "call-1"}\n{}', "line 3 has neither an id nor a stream"),

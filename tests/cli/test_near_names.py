@@ -123,6 +123,7 @@ def test_what_was_meant_is_said_once(run: Refold) -> None:
     """Whoever looks a stream up and whoever opens the store do not both say it."""
     for given, said in (("call-4x", "did you mean"), ("zzz", "there are")):
         assert run("show", given).err.count(said) == 1
+        assert run("export", "vcon", given).err.count(said) == 1
     with refold.open("refold.db") as store:
         for number in range(20):
             store.append(f"other-{number}", [refold.Event("x", {})])

@@ -131,6 +131,7 @@ def found(url: str, choice: Choice, among: Sequence[str] | None = None) -> Found
 
     Whether some could not be looked into is told.
     """
+    from refold.privacy.stored import has_keys, stored_backend
     from refold.readmodels import Wanted, find
     from refold.readmodels.finding import FoundStreams
 
@@ -146,11 +147,17 @@ def found(url: str, choice: Choice, among: Sequence[str] | None = None) -> Found
         try:
             with open_store(url, mode="read" if url.endswith(".jsonl") else "write") as store:
                 those = find(store, choice.wanted, among=is_asked, progress=tell)
+                is_closed = has_keys(stored_backend(store))
         except UsageError as error:
             if error.code != "not_writable":
                 raise
             with opened(url) as store:
                 those = find(store, choice.wanted, among=is_asked, rows=rows, progress=tell)
+                is_closed = has_keys(stored_backend(store))
+    if choice.wanted.text is not None and is_closed:
+        output.note(
+            "words under keys of persons were not looked into: only what stands in the clear"
+        )
     if those.unread:
         output.note(f"set aside, see `projections status`: {clean(', '.join(those.unread[:9]))}")
     return those
@@ -197,7 +204,8 @@ def chosen(
 
     named = bool(streams or category is not None)
     if not named and wanted is None:
-        raise UsageError("name the streams, or say which: --category, --last, --dataset, --tool, …")
+        which = "--category, --last, --dataset, --tool, …"
+        raise UsageError(f"name the streams, or say which: {which} (refold.toml may say it too)")
     with opened(url) as store:
         names = [resolved(store, stream) for stream in streams]
         those = select(store, streams=names, category=category) if named else None

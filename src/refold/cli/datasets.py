@@ -157,6 +157,8 @@ def import_dataset(url: str, name: str, file: str, rater: str | None) -> None:
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     places = [f"{file}, line {number}" for number, _ in lines]
     given = [_Labelled.of(line, place) for (_, line), place in zip(lines, places, strict=True)]
+    if not given:
+        raise UsageError(f"{file} holds no conversations: a JSON object a line is needed")
     with opened(url, mode="write") as store:
         items = [item_of(store, one.item) for one in given]
         said = map(partial(_said, store, rater or ""), places, items, given)

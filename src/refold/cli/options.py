@@ -318,6 +318,8 @@ def opened(
         try:
             yield store
         except NotFound as error:
+            if isinstance(error.__cause__, NotFound):
+                raise  # Told by one inside of this.
             from refold.cli.suggest import with_suggestion
 
             raise with_suggestion(store, error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -11,6 +11,11 @@ from refold.cli.options import command, events_until, moment_options, opened
 from refold.cli.reading import reading_options
 from refold.cli.suggest import resolved
 from refold.cli.text import clean
+
+_WITHHELD: Final = (
+    "[withheld] is what only they read who say who they are, by the keys of this store: "
+    "--actor NAME --keyring FILE (or [privacy] of refold.toml)"
+)
 
 
 @command("show")
@@ -29,9 +34,13 @@ def show_command(url: str, stream: str, **moment: Any) -> None:
         refold show call-42 --version 7
         refold show call-42 --known-at 2026-03-01T09:30:00Z --json | jq .data
     """
+    from refold.privacy.envelope import WITHHELD
+    from refold.privacy.stored import has_keys, stored_backend
+
     with opened(url) as store:
         stream = resolved(store, stream)
         found = events_until(store, stream, **moment)
+        is_closed = has_keys(stored_backend(store))
     if not found:
         output.note(f"{clean(stream)} had no events then")
     if output.as_json():
@@ -44,7 +53,11 @@ def show_command(url: str, stream: str, **moment: Any) -> None:
         lines = printing.transcript_lines(transcript(found))
     else:
         lines = printing.event_lines(found)
+    withheld = False
     for line in lines:
         output.line(line)
+        withheld = withheld or WITHHELD in line
+    if withheld and is_closed:
+        output.note(_WITHHELD)
     if (lacks := loose_end(found)) and set(moment.values()) == {None}:
         output.line(output.styled(f"unfinished: {lacks}", dim=True))
