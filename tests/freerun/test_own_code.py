@@ -127,6 +127,20 @@ def test_who_else_draws_is_not_disturbed() -> None:
     assert found == wanted
 
 
+def test_it_may_speak_first(server: ChatServer) -> None:
+    """With what it is said to open with; without, that one decision fails and names the option."""
+    greeting = AgentUtterance(text="Good morning!", message_id="m0")
+    with refold.open("memory:") as store:
+        record(store, "call-1", [opening()[0], greeting, opening()[1]], tells())
+        for label, said in (("mute", {}), ("open", {"opening": "Hello."})):
+            variant = Variant(label=label)
+            candidate = OwnCode(own_loop, server.base_url, **said)
+            summary = replay(store, ["call-1"], variant, candidate)
+            assert (summary.answered, summary.failed) == ((2, 0) if said else (1, 1))
+        branch = list(store.read(branch_name("call-1", variant)))
+    assert "Hello." in [event.data.get("text") for event in branch]
+
+
 # -- what does not work out ------------------------------------------------------------------------
 
 

@@ -26,18 +26,24 @@ class OwnCode(ChatEndpoint):
     answers, and its tools give, what is on record. What it then asks its model, with its own prompt
     and tools, is sent to the endpoint. It reaches nothing itself, and its clock, chance and
     identifiers are the same each time, as far as :mod:`refold.freerun.pinned` says. Its tools are
-    functions under ``refold.tool``, or the framework's.
+    functions under ``refold.tool``, or the framework's. ``opening`` is what it says before the user
+    has spoken, as who picks up a phone does.
 
     Raises :class:`~refold.errors.UsageError` for what is no agent. Where the code does not come to
     a question, the decision fails with the reason.
     """
 
-    def __init__(self, agent: Any, base_url: str, **endpoint: Any) -> None:
+    def __init__(
+        self, agent: Any, base_url: str, *, opening: str | None = None, **endpoint: Any
+    ) -> None:
         super().__init__(base_url, **endpoint)
+        self._opening = opening
         self._begin = beginning(agent)
 
     async def ask(self, request: ChatRequest) -> Action:
         """Ask for what the code asks here."""
+        if not any(message.get("role") == "user" for message in request.messages):
+            return self._opened()
         came = await asyncio.to_thread(self._came, request)
         if came.answer is not None:
             return came.answer
@@ -46,6 +52,14 @@ class OwnCode(ChatEndpoint):
         model = came.asked.model if self.model is None else request.model
         at = {"at": request.at, "index": request.index, "began_us": request.began_us}
         return await super().ask(replace(came.asked, model=model, **at))
+
+    def _opened(self) -> Action:
+        if self._opening is None:
+            raise ModelFailure(
+                "nobody has spoken yet, and the code answers who speaks: give opening='…'",
+                kind="error",
+            )
+        return Action(text=self._opening)
 
     def _came(self, request: ChatRequest) -> RunOutcome:
         return Rerun(request).run(self._begin)

@@ -131,10 +131,11 @@ class RecordedWorld:
     def _missed(self, call: Call, cause: Cause) -> Missed:
         effect, named = self._effect(call.name), f"{call.name}({call.arguments:.200})"
         same = [one for one in self._recordings if one.normal == self._key(call, is_exact=False)]
+        left = [one for one in same if not one.is_asked]
         others = [one for one in self._recordings if one.call.name == call.name]
         if cause == "changed":
             why = (
-                f"{named} is on record at {same[0].at}, but after other writes than have been done "
+                f"{named} is on record at {left[0].at}, but after other writes than have been done "
                 "now, so that it may give something else"
             )
         elif same:
