@@ -8,6 +8,7 @@ PostgreSQL, by which a store may be reached.
 
 from __future__ import annotations
 
+import platform
 import socket
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, wraps
+from ipaddress import ip_address
 from sysconfig import get_paths
 from types import FrameType
 from typing import Any, Final
@@ -65,7 +67,7 @@ class Outside:
     def allows(self, event: str, args: tuple[Any, ...]) -> bool:
         """Whether this leads to where it may."""
         if event in _LOOKUPS:
-            return _text(args[0]) in {"None", "", *(host for host, _ in self.places)}
+            return _text(args[0]) in {host for host, _ in self.places}
         if event in _PROGRAMS:
             return False
         address = args[1]
@@ -131,6 +133,8 @@ def let_out(tool: str) -> Iterator[None]:
 @cache
 def _watch() -> None:
     """Begin to look; a hook cannot be taken back, and costs nothing while no guard is in force."""
+    # Python asks a program for it, once; the SDKs of models send it along.
+    platform.processor()
     sys.addaudithook(_audited)
     socket.getaddrinfo = _remembering(socket.getaddrinfo)
 
@@ -156,7 +160,7 @@ def _audited(event: str, args: tuple[Any, ...]) -> None:
     if event not in _WATCHED or getattr(_asking, "is_ours", False):
         return
     guards, is_shut_in = [*_guards], _inside.get()
-    if not guards and not is_shut_in:
+    if not (guards or is_shut_in) or (event in _LOOKUPS and _is_number(_text(args[0]))):
         return
     is_connection = event == "socket.connect"
     if (tool := _live.get()) is not None:
@@ -192,6 +196,14 @@ def _said(event: str, args: tuple[Any, ...]) -> str:
         return _text(args[0])
     first = args[1] if event == "os.spawn" else args[0]
     return _text(first)
+
+
+def _is_number(host: str) -> bool:
+    """Whether nothing is looked up: an address by its number, or this machine."""
+    try:
+        return host in ("None", "") or bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def _text(value: Any) -> str:
