@@ -66,7 +66,7 @@ def desk(day: str = "Tue") -> Any:
             answer = client.chat.completions.create(**asked).choices[0].message
             talk.append(answer.model_dump(exclude_none=True))
             for call in answer.tool_calls or ():
-                tool = {"look": look, "book": book}[call.function.name]
+                tool: Any = {"look": look, "book": book}[call.function.name]
                 told = tool(**json.loads(call.function.arguments))
                 talk.append({"role": "tool", "tool_call_id": call.id, "content": told})
             if not answer.tool_calls:

@@ -137,7 +137,7 @@ def test_it_may_speak_first(server: ChatServer) -> None:
             candidate = OwnCode(own_loop, server.base_url, **said)
             summary = replay(store, ["call-1"], variant, candidate)
             assert (summary.answered, summary.failed) == ((2, 0) if said else (1, 1))
-        branch = list(store.read(branch_name("call-1", variant)))
+        branch = list(store.read(branch_name("call-1", Variant(label="open"))))
     assert "Hello." in [event.data.get("text") for event in branch]
 
 

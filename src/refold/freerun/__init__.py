@@ -8,6 +8,7 @@ print(compare(store, ["call-42"], said.variant).figures.course)
 """
 
 from refold.freerun.mode import FreeRun
+from refold.freerun.own_code import OwnCode
 from refold.freerun.policies import Fixed, LiveRead, Simulated, ToolPolicies
 
-__all__ = ["Fixed", "FreeRun", "LiveRead", "Simulated", "ToolPolicies"]
+__all__ = ["Fixed", "FreeRun", "LiveRead", "OwnCode", "Simulated", "ToolPolicies"]
