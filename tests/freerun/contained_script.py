@@ -115,6 +115,12 @@ def main(address: str, model: str) -> None:
                     for event in store.read(branch)
                     if event.type == "tool.result" and event.stream == branch
                 ],
+                "unasked": [
+                    own
+                    for event in store.read(branch)
+                    if event.type == "replay.finished"
+                    for own in event.data.get("unasked", [])
+                ],
                 "parted": [
                     event.data["reason"]
                     for event in store.read(branch)

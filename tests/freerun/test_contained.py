@@ -67,6 +67,7 @@ def test_its_course_is_a_branch_that_is_compared(ran: Any) -> None:
     desk = told["desk"]
     assert (desk["failed"], desk["parted"], desk["sources"]) == (0, [], ["recorded"] * 2)
     assert desk["levels"] == ["same"] * 4
+    assert desk["unasked"] == []
 
 
 def test_the_process_connects_to_the_model_alone(ran: Any) -> None:
@@ -98,3 +99,9 @@ def test_a_live_read_goes_out_by_choice_and_is_marked(ran: Any) -> None:
     assert told["live"]["seen"][AWAY] == 1
     assert told["live"]["sources"][0] == "live"
     assert told["live"]["parted"] != []
+
+
+def test_results_that_nobody_asked_for_are_told(ran: Any) -> None:
+    """With the end of the course: the agent that looked at another day left that of Tuesday."""
+    _, told = ran
+    assert "call-1@3" in told["live"]["unasked"]

@@ -183,7 +183,8 @@ class CourseWalk:
         return Parted(self.record.turns[-1].decisions[-1], "other_state", detail)
 
     def _finished(self) -> ReplayFinished:
-        return ReplayFinished(answered=self._answered)
+        unasked = [one.at for one in self.world.unasked()]
+        return ReplayFinished(answered=self._answered, unasked=unasked)
 
     # -- what comes of an answer -------------------------------------------------------------------
 

@@ -79,10 +79,15 @@ class ReplayDiverged(Payload, frozen=True):
 
 @event("replay.finished")
 class ReplayFinished(Payload, frozen=True):
-    """A replay is complete: how many decisions were answered and how many failed."""
+    """A replay is complete: how many decisions were answered and how many failed.
+
+    ``unasked`` are the ids of the recorded tool results that a candidate, which went on with its
+    own answers, never asked for.
+    """
 
     answered: int
     failed: int = 0
+    unasked: Annotated[list[str], ADDED] = []
 
 
 class Refusal(Payload, frozen=True):
