@@ -19,11 +19,11 @@ import refold
 from refold import capture
 from refold.conversation.events import AgentUtterance, UserUtterance
 from refold.errors import OutsideRefused, UsageError
-from refold.freerun.own_code import OwnCode
+from refold.freerun import FreeRun, OwnCode
 from refold.freerun.rerun import Rerun, RunOutcome, turns_of
 from refold.replay import Action, ChatRequest, Variant, branch_name, compare, replay
 from tests.freerun.desks import AGENTS, NOWHERE, PROMPT, RAN, dated, graph, own_loop
-from tests.replay.stories import as_message, asks_tool, opening, record, tells
+from tests.replay.stories import VARIANT, as_message, asks_tool, opening, record, tells
 from tests.support.chat_server import ChatServer
 
 THANKS = [UserUtterance(text="Thanks!"), AgentUtterance(text="You are welcome.", message_id="m6")]
@@ -61,17 +61,19 @@ def server() -> Iterator[ChatServer]:
 def test_its_own_questions_are_asked_and_its_tools_do_not_run(
     kind: str, server: ChatServer
 ) -> None:
-    """At each decision with its own prompt, model and tool; the answers are a branch to compare."""
+    """With its own prompt, model and tool, going on freely; its course is a branch to compare."""
     RAN.clear()
-    variant = Variant(label=kind)
-    candidate = OwnCode(AGENTS[kind](), server.base_url)
+    named = server.base_url.replace("127.0.0.1", "localhost")
+    candidate = OwnCode(AGENTS[kind](), named)
     with refold.open("memory:") as store:
         record(store, "call-1", opening(), asks_tool(), tells(), THANKS)
-        summary = replay(store, ["call-1"], variant, candidate, workers=1)
-        (compared,) = compare(store, ["call-1"], variant).conversations
+        summary = replay(store, ["call-1"], VARIANT, candidate, mode=FreeRun(), workers=1)
+        (compared,) = compare(store, ["call-1"], summary.variant).conversations
+        *_, told = store.read(f"replay~plan-{summary.variant_id}")
     assert (summary.answered, summary.failed) == (3, 0)
     assert [one.level for one in compared.decisions] == ["same", "same", "words"]
-    assert RAN == []
+    assert (RAN, told.data.get("refused")) == ([], None)
+    assert sum(told.data["connections"].values()) == 1
     asked = server.requests
     assert [one["model"] for one in asked] == ["own-model"] * 3
     assert all(one["messages"][0]["content"] == PROMPT for one in asked)
