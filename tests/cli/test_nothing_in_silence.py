@@ -239,3 +239,12 @@ def test_bytes_that_are_no_text_are_refused(run: Refold, call: str, args: tuple[
     """As a shell may pass them: they came out as a bug."""
     base = ("--base-url", "http://127.0.0.1:9", "--attempts", "1") if args[0] == "replay" else ()
     refused(run(*args, *base))
+
+
+def test_the_state_before_any_event_is_of_the_fold_that_the_stream_has(run: Refold) -> None:
+    """What money begins with is no empty conversation."""
+    with refold.open("refold.db") as store:
+        store.append("purse-1", [refold.Event("funds.deposited", {"amount": "1", "asset": "USDC"})])
+    then = run("state", "purse-1", "--at", "2001-01-01")
+    assert "had no events then" in then.err
+    assert set(then.lines[0]) == set(run("state", "purse-1").lines[0])

@@ -42,6 +42,8 @@ def test_months_from_list_to_drop_and_back(
     assert f"archive={folder}" in told.err
     assert run("doctor", *where).code == 0
     assert run("archive", "--before", "2025-03", "--to", folder, "--drop", *where).code == 0
+    gone = run("partitions", "detach", "2025-01", *where)
+    assert gone.out == "detached 2025-01: its table was dropped before\n"
     again = run("archive", "--before", "2025-03", "--to", folder, "--drop", *where)
     assert (again.code, again.out) == (0, "")
     assert "nothing to archive: no month before 2025-03" in again.err

@@ -74,7 +74,9 @@ def detach(url: str, month: str) -> None:
     """
     with writing(url) as store:
         Partitions(store).detach(month)
-    output.show({"detached": month}, f"detached {month}")
+        (one,) = Partitions(store).months(month)
+    was = "" if one.state == "detached" else ": its table was dropped before"
+    output.show({"detached": month, "state": one.state}, f"detached {month}{was}")
 
 
 @subcommand("attach")

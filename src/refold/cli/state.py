@@ -37,7 +37,7 @@ def state_command(
     with opened(url) as store:
         stream = resolved(store, stream)
         events = events_until(store, stream, **moment)
-        fold = fold_for(fold_name, events)
+        fold = fold_for(fold_name, events or store.read(stream))
         folded = store.fold(stream, fold, **moment)
     if not events:
         output.note(f"{clean(stream)} had no events then: this is the state that it began with")
