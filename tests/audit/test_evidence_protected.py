@@ -193,6 +193,10 @@ def test_a_pointer_into_a_redacted_event_withholds_all_that_is_left(store: refol
     bundle = bundle_of(store, withhold={"call-1@1/text": "privileged", "/parsed": "privileged"})
     assert told_in(bundle) == {NAMED}
     assert b"nobody" not in unzipped(bundle, "")["index.html"]
+    with pytest.raises(UsageError, match="leads to no value"):
+        evidence_bundle(store, "call-1", key_of(), withhold={"/nothing": "privileged"})
+    others = unzipped(bundle_of(store, withhold={"user.utterance/text": "privileged"}), "")
+    assert b"nobody" in others["index.html"]
 
 
 def test_a_proof_withholds_by_a_pointer_too(store: refold.Store) -> None:

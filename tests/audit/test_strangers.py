@@ -63,3 +63,15 @@ def test_a_proof_of_another_log_is_refused(store: refold.Store) -> None:
         verified(prove(store, "call-1@0"), key=SigningKey(ORIGIN, bytes(32)))
     with pytest.raises(Unverified):
         verified({**prove(store, "call-1@0"), "origin": "example.com/other"})
+
+
+def test_metadata_are_shown_as_they_were_given(capsys: pytest.CaptureFixture[str]) -> None:
+    """What events of an append share, and an event's own; without the length that is between."""
+    with refold.open("memory:") as store:
+        own = refold.Event("a.b", {}, metadata={"own": 1})
+        store.append("call-1", [own], metadata={"shared": 2})
+        sealed_by(store).checkpoint()
+        proof = io.BytesIO(msgspec.json.encode(prove(store, "call-1@0")))
+    trusted = trusted_key(str(key_of().verifying))
+    verify(proof, VerifierOptions([trusted], [], show=True), "FILE")
+    assert '  metadata: {"shared":2}{"own":1}\n' in capsys.readouterr().out

@@ -142,10 +142,10 @@ def test_every_flipped_bit_of_a_proof_of_consistency_is_caught(
 
 
 def test_the_one_file_is_small_enough_to_be_read(tmp_path: Path) -> None:
-    """At most 483 lines of code: the decision about evidence says what each part takes."""
+    """At most 484 lines of code: the decision about evidence says what each part takes."""
     file = tmp_path / "program.py"
     file.write_text(verifier_text(), encoding="utf-8")
-    assert lines_of_code(file) <= 483
+    assert lines_of_code(file) <= 484
 
 
 def test_what_is_verified_is_said(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from refold.engine.store import Store
 from refold.errors import NotFound, ProofError, UsageError
 from refold.privacy.envelope import parsed
 from refold.privacy.fields import Fields
-from refold.privacy.places import spans
+from refold.privacy.places import TextSpan, spans
 from refold.privacy.protected import Protected
 from refold.privacy.stored import stored_backend
 from refold.privacy.subjects import NAME as SUBJECT
@@ -124,9 +124,12 @@ class Prover:
         proof = self._of(recorded.stream, recorded.version, {*withheld, NAME})
         hidden = proof.pop("hidden")
         told = proof["disclosed"].get(str(PAYLOAD))
-        if fields and told is None:
-            withheld = {PAYLOAD: "; ".join(fields.values())} | dict(withheld)
-            self.led |= {(recorded.id, pointer) for pointer in fields}
+        if told is None:  # Withheld, or redacted: what stands there is then withheld as a whole.
+            led = [one for one in fields if _places(recorded.raw, one)]
+            withheld = dict.fromkeys([PAYLOAD] * bool(led), "; ".join(fields.values())) | {
+                **withheld
+            }
+            self.led |= {(recorded.id, pointer) for pointer in led}
         for pointer, why in fields.items() if told is not None else ():
             for field in _commitments_at(b64decode(told["bytes"]), pointer, recorded.id):
                 self.led.add((recorded.id, pointer))
@@ -268,8 +271,7 @@ def _fields(
 
 def _commitments_at(payload: bytes, pointer: str, event_id: str) -> Iterator[str]:
     """The commitments to the values of a payload that a pointer leads to."""
-    wanted = Fields([pointer])
-    for span in spans(payload, lambda path, _: wanted.are_at(path)):
+    for span in _places(payload, pointer):
         envelope = parsed(payload[span.start : span.end])
         if envelope is None:
             why = (
@@ -278,6 +280,12 @@ def _commitments_at(payload: bytes, pointer: str, event_id: str) -> Iterator[str
             )
             raise UsageError(why, argument="withhold")
         yield envelope.commitment.decode()
+
+
+def _places(payload: bytes, pointer: str) -> list[TextSpan]:
+    """Where the values stand that a pointer leads to."""
+    wanted = Fields([pointer])
+    return spans(payload, lambda path, _: wanted.are_at(path))
 
 
 def entry_ordinals(entry: bytes) -> Sequence[int]:

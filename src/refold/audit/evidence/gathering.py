@@ -86,7 +86,8 @@ def gathered(store: Store, what: str, key: VerifyingKey, choice: Disclosure) -> 
         withheld = choice.withheld(recorded, is_later=recorded.version > until)
         fields = choice.fields(recorded)
         events.append(prover.proof(recorded, withheld, fields))
-        is_told = str(PAYLOAD) in events[-1]["disclosed"] or not (fields or PAYLOAD in withheld)
+        is_held = PAYLOAD in withheld or any((recorded.id, one) in prover.led for one in fields)
+        is_told = str(PAYLOAD) in events[-1]["disclosed"] or not is_held
         told = recorded if METADATA not in withheld else without_metadata(recorded)
         shown.append(as_disclosed(told, events[-1]) if is_told else None)
     choice.check_fields(history, prover.led)

@@ -284,8 +284,9 @@ def show(words: Json, values: Named, options: VerifierOptions, stands: Named) ->
         told = {named(key): value for key, value in values.items()}
         told.update({f"{named(key)} since": value for key, value in stands.items()})
         say(said_of(words))
-        for name, value in told.items():
-            say(f"  {name}: {value.decode(errors='backslashreplace')}")
+        for name, value in told.items():  # Before metadata stands a length.
+            text = value[8:] if name.startswith(NAMES["1"]) else value
+            say(f"  {name}: {text.decode(errors='backslashreplace')}")
 
 
 def say(text: str) -> None:
