@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
 from itertools import zip_longest
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from refold.core import patch
 from refold.core.jsonvalue import Numbering, check, equal
 from refold.core.patch import Operation
 from refold.core.recorded import Recorded, history_of
+
+T = TypeVar("T")
 
 PAIRS_MAX: Final = 25_000_000
 """Histories whose differing ends are longer than this, multiplied, are compared place by place."""
@@ -45,23 +47,31 @@ class HistoryDiff:
         return bool(self.changes)
 
 
-def diff(before: Iterable[Recorded], after: Iterable[Recorded]) -> HistoryDiff:
+def _go_on() -> None:
+    pass
+
+
+def diff(
+    before: Iterable[Recorded], after: Iterable[Recorded], *, heed: Callable[[], None] = _go_on
+) -> HistoryDiff:
     """How one history became another, compared by type and payload.
 
     Either may be a list of recorded events, a branch, or what ``read`` gives. Payloads are the same
     where they are the same JSON: numbers by value (1 is 1.0), keys in any order. Times, ids and
     metadata are not compared. An event of an old schema is compared as what it is read as, one
     that is split part by part. Raises :class:`~refold.errors.UpcastFailed` where it cannot be.
+
+    ``heed`` is called time and again meanwhile; what it raises ends the comparison.
     """
-    first, second = (list(history_of(given, call="diff")) for given in (before, after))
+    first, second = ([*_heeding(history_of(x, call="diff"), heed)] for x in (before, after))
     shared = _shared(first, second)
     first, second = _parted(first[shared:]), _parted(second[shared:])
     numbers = Numbering()
-    keys = [[_key(event, numbers) for event in side] for side in (first, second)]
+    keys = [[_key(event, numbers) for event in _heeding(side, heed)] for side in (first, second)]
     changes: list[Change] = []
-    for operation, i1, i2, j1, j2 in _opcodes(*keys):
+    for operation, i1, i2, j1, j2 in _opcodes(keys[0], keys[1], heed):
         if operation != "equal":
-            changes += _changes(first[i1:i2], second[j1:j2])
+            changes += _heeding(_changes(first[i1:i2], second[j1:j2]), heed)
     return HistoryDiff(shared, tuple(changes))
 
 
@@ -77,11 +87,31 @@ def _json(state: object) -> Any:
     return msgspec.to_builtins(state, str_keys=True)
 
 
-def _opcodes(first: list[Any], second: list[Any]) -> list[tuple[str, int, int, int, int]]:
+def _heeding(found: Iterable[T], heed: Callable[[], None]) -> Iterator[T]:
+    for one in found:
+        heed()
+        yield one
+
+
+class _Matcher(SequenceMatcher[Any]):
+    """Heeds before each of its searches, which come to the square of the lengths by themselves."""
+
+    def __init__(self, first: list[Any], second: list[Any], heed: Callable[[], None]) -> None:
+        super().__init__(None, first, second, autojunk=False)
+        self._heed = heed
+
+    def find_longest_match(self, *where: Any) -> Match:
+        self._heed()
+        return super().find_longest_match(*where)
+
+
+def _opcodes(
+    first: list[Any], second: list[Any], heed: Callable[[], None]
+) -> list[tuple[str, int, int, int, int]]:
     """Which runs are equal and which are not; beyond the bound, all of it is one change."""
     if len(first) * len(second) > PAIRS_MAX:
         return [("replace", 0, len(first), 0, len(second))]
-    return list(SequenceMatcher(None, first, second, autojunk=False).get_opcodes())
+    return list(_Matcher(first, second, heed).get_opcodes())
 
 
 def _shared(first: Sequence[Recorded], second: Sequence[Recorded]) -> int:
@@ -93,19 +123,17 @@ def _shared(first: Sequence[Recorded], second: Sequence[Recorded]) -> int:
     return count
 
 
-def _changes(removed: Sequence[Recorded], added: Sequence[Recorded]) -> list[Change]:
+def _changes(removed: Sequence[Recorded], added: Sequence[Recorded]) -> Iterator[Change]:
     """Neighbours of one type are one event changed; the rest came or went."""
-    found: list[Change] = []
     for before, after in zip_longest(removed, added):
         if before is not None and after is not None and before.type == after.type:
             operations = tuple(patch.diff(before.data, after.data))
-            found.append(Change("changed", before, after, operations))
+            yield Change("changed", before, after, operations)
             continue
         if before is not None:
-            found.append(Change("removed", before, None))
+            yield Change("removed", before, None)
         if after is not None:
-            found.append(Change("added", None, after))
-    return found
+            yield Change("added", None, after)
 
 
 def _parted(events: Sequence[Recorded]) -> list[Recorded]:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from refold.engine.store import Store
 from refold.errors import Overloaded, RefoldError, UsageError
+from refold.guard import Guard
+from refold.hosts import is_origin_of
 from refold.server import problem
 from refold.server.access import EVERYTHING, Grant
 from refold.server.desk import Desk, Desks, ServedCall
-from refold.server.guard import HostGuard
 from refold.server.openapi import document
 from refold.server.operations import OPERATIONS, OTLP, Endpoint
 from refold.server.received import telling
@@ -33,6 +36,9 @@ BODIES_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
 """What the bodies of all requests under way hold together."""
 BODY_S_MAX: Final = 30.0
 """A body has come whole after so long, or is not waited for."""
+
+SAID: Final = {"content-security-policy": "default-src 'none'; frame-ancestors 'none'"}
+"""What each answer says to a browser: nothing here is a page, nor for pages of others."""
 
 Decoder = msgspec.json.Decoder[Any]
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
@@ -103,12 +109,21 @@ def application(
     routes.append(Route("/openapi.json", lambda _: Response(said, media_type="application/json")))
     made = Starlette(
         routes=routes,
-        middleware=[Middleware(HostGuard, hosts=hosts)],
+        middleware=[
+            Middleware(Guard, hosts=hosts, check=_check_origin, answer=problem.answer, said=SAID)
+        ],
         exception_handlers={404: _no_address, 405: _no_method, 500: _broken},
-        lifespan=lambda _: telling(desks.stores),
+        lifespan=lambda _: _living(desks),
     )
     made.state.end = desks.end
     return made
+
+
+@asynccontextmanager
+async def _living(desks: Desks) -> AsyncIterator[None]:
+    async with telling(desks.all):
+        yield
+    desks.close()
 
 
 def _endpoint(
@@ -125,10 +140,10 @@ def _endpoint(
         body = None if operation.body is None else await _body(request, operation, take)
         if decoder is not None and body is not None:
             body = _decoded(decoder, body)
-        desk = await desks.of(grant.tenant)
         stream = request.path_params.get("stream", "")
-        call = ServedCall(desk, grant, request, query, body, stream, allowed)
-        return await operation.handler(call)
+        async with desks.at(grant.tenant) as desk:
+            call = ServedCall(desk, grant, request, query, body, stream, allowed)
+            return await operation.handler(call)
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -202,6 +217,13 @@ def _decoded(decoder: Decoder, body: bytes) -> Any:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"the body: {error}") from None
+
+
+def _check_origin(_scope: Scope, headers: Headers) -> None:
+    """Refuse what a page elsewhere sends across origins, by what the browser says of it."""
+    origin = headers.get("origin")
+    if origin is not None and not is_origin_of(origin, headers.get("host", "")):
+        raise UsageError(f"requests from pages of {origin!r:.99}", code="cross_origin")
 
 
 def _no_address(request: Request, _error: object) -> Response:

@@ -16,6 +16,7 @@ from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import RefoldError, UsageError, log_went_back
 from refold.server.desk import ServedCall
+from refold.server.effort import gone_away
 from refold.server.problem import problem
 from refold.server.reading import paged
 from refold.server.tail import Framed
@@ -87,7 +88,7 @@ class EventStream(Response):
         await send(
             {"type": "http.response.start", "status": 200, "headers": self.raw_headers},
         )
-        gone = asyncio.ensure_future(_gone(receive))
+        gone = asyncio.ensure_future(gone_away(receive))
         self._tail.join()
         try:
             await self._write(send, b"retry: %d\n\n" % RECONNECT_MS)
@@ -164,11 +165,6 @@ class EventStream(Response):
     async def _write(self, send: Send, body: bytes) -> None:
         async with asyncio.timeout(SLOW_S_MAX):
             await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _problem(error: RefoldError) -> bytes:

@@ -22,9 +22,13 @@ from refold.readmodels import Wanted, find
 from refold.server import wire
 from refold.server.access import Grant
 from refold.server.desk import ServedCall
+from refold.server.effort import HeedingFold, heed, worked
 from refold.times import not_reached, rfc3339, to_us
 
-FOLDS: Final[dict[str, Fold[Any]]] = {"conversation": Conversation, "portfolio": Portfolio}
+FOLDS: Final[dict[str, Fold[Any]]] = {
+    "conversation": HeedingFold(Conversation),
+    "portfolio": HeedingFold(Portfolio),
+}
 HASH_DIGITS: Final = 64
 _MOMENTS: Final = ("recorded_until", "occurred_until", "since", "until")
 
@@ -43,7 +47,7 @@ async def state(call: ServedCall) -> wire.StateAnswer:
         value = msgspec.to_builtins(found.state, str_keys=True)
         return wire.StateAnswer(call.stream, name, found.version, found.position, value)
 
-    return await call.desk.read(folded)
+    return await worked(call, folded)
 
 
 async def compare(call: ServedCall) -> wire.ComparisonAnswer:
@@ -53,7 +57,7 @@ async def compare(call: ServedCall) -> wire.ComparisonAnswer:
 
     def compared(store: Store) -> wire.ComparisonAnswer:
         first, second = (_point(store, call.grant, text) for text in (asked.a, asked.b))
-        found = diff(first, second)
+        found = diff(first, second, heed=heed)
         operations = diff_states(first.fold(fold).state, second.fold(fold).state)
         changes = [
             wire.ChangeAnswer(
@@ -68,7 +72,7 @@ async def compare(call: ServedCall) -> wire.ComparisonAnswer:
             asked.a, asked.b, found.shared, changes, asked.fold, exact(operations)
         )
 
-    return await call.desk.read(compared)
+    return await worked(call, compared)
 
 
 async def conversations(call: ServedCall) -> wire.ConversationsAnswer:

@@ -33,6 +33,22 @@ class Endpoint(NamedTuple):
     refusals: tuple[int, ...] = ()
 
 
+def _reading(
+    path: str,
+    handler: Callable[[ServedCall], Awaitable[Any]],
+    gives: type,
+    *refusals: int,
+    query: type | None = None,
+    **more: Any,
+) -> Endpoint:
+    """What a token for reading may ask; the store may be away."""
+    how = {"scope": "read", "refusals": (*refusals, 503), **more}
+    return Endpoint("GET", path, handler, gives, query=query, **how)
+
+
+_LONG: Final = (404, 422, 429)
+"""What is worked for beside may be nowhere, too much, or have to wait."""
+
 OPERATIONS: Final = (
     Endpoint(
         "POST",
@@ -44,63 +60,27 @@ OPERATIONS: Final = (
         status=201,
         refusals=(408, 409, 413, 415, 422, 429, 503, 504),
     ),
-    Endpoint(
-        "GET",
-        "/v1/streams/{stream}/events",
-        reading.stream_events,
-        wire.EventPage,
-        "read",
+    _reading(
+        "/v1/streams/{stream}/events", reading.stream_events, wire.EventPage, 404,
         query=wire.OfStream,
-        refusals=(404, 503),
     ),
-    Endpoint(
-        "GET",
-        "/v1/events",
-        reading.log_events,
-        wire.EventPage,
-        "read",
-        query=wire.OfLog,
-        refusals=(503,),
+    _reading("/v1/events", reading.log_events, wire.EventPage, query=wire.OfLog),
+    _reading(
+        "/v1/streams/{stream}/state", knowing.state, wire.StateAnswer, *_LONG, query=wire.OfState
     ),
-    Endpoint(
-        "GET",
-        "/v1/streams/{stream}/state",
-        knowing.state,
-        wire.StateAnswer,
-        "read",
-        query=wire.OfState,
-        refusals=(404, 503),
-    ),
-    Endpoint(
-        "GET",
-        "/v1/conversations",
-        knowing.conversations,
-        wire.ConversationsAnswer,
-        "read",
+    _reading(
+        "/v1/conversations", knowing.conversations, wire.ConversationsAnswer,
         query=wire.OfConversations,
-        refusals=(503,),
     ),
-    Endpoint(
-        "GET",
-        "/v1/compare",
-        knowing.compare,
-        wire.ComparisonAnswer,
-        "read",
-        query=wire.OfComparison,
-        refusals=(404, 503),
+    _reading(
+        "/v1/compare", knowing.compare, wire.ComparisonAnswer, *_LONG, query=wire.OfComparison
     ),
-    Endpoint(
-        "GET",
-        "/v1/subscribe",
-        following.subscribe,
-        str,
-        "read",
-        query=wire.OfFollowing,
-        answer_media=following.EVENT_STREAM,
-        refusals=(410, 503),
+    _reading(
+        "/v1/subscribe", following.subscribe, str, 410,
+        query=wire.OfFollowing, answer_media=following.EVENT_STREAM,
     ),
-    Endpoint("GET", "/health", reading.health, wire.Health, None, refusals=(503,)),
-)
+    _reading("/health", reading.health, wire.Health, scope=None),
+)  # fmt: skip
 
 OTLP: Final = tuple(
     Endpoint("POST", path, handler, bytes, "append", body=bytes, media=(otlp.PROTOBUF, JSON))

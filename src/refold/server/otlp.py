@@ -5,7 +5,6 @@ OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp): protobuf or
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Sequence
 from typing import Any, Final
@@ -60,7 +59,7 @@ async def _answer(call: ServedCall, service: Any, kind: str, places: Sequence[st
     request = getattr(service, f"Export{kind}ServiceRequest")()
     try:
         call.grant.check_category(CATEGORY)
-        refused = await asyncio.to_thread(_taken, call, request, places, is_json)
+        refused = await call.desk.run(lambda: _taken(call, request, places, is_json))
     except RefoldError as error:
         told = problem.answer(error)
         said = Status(code=_CODES.get(told.status_code, 3), message=error.message)
@@ -85,6 +84,7 @@ def _taken(call: ServedCall, request: Message, places: Sequence[str], is_json: b
         fit = [one for one, why in zip(told, whys, strict=True) if not why]
         return [*filter(None, whys), *take(call.desk.store, fit)]
     finally:
+        call.desk.teller.taken += 1
         _ROOM.release()
 
 

@@ -47,6 +47,7 @@ STATUS_OF_CODE: Final = {
     "no_method": 405,
     "too_slow": 408,
     "too_large": 413,
+    "takes_too_long": 422,
     "media_type": 415,
     "misdirected": 421,
 }

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -28,7 +28,10 @@ from refold.core.query import TAGS_MAX, Query
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import BackendError, Overloaded, RefoldError
+from refold.errors import BackendError, Overloaded, RefoldError, StoreClosed
+
+if TYPE_CHECKING:
+    from refold.server.desk import Desk
 
 CATEGORY: Final = "otlp"
 RECEIVED: Final = "otlp_received"
@@ -114,14 +117,21 @@ def take(store: Store, parts: Iterable[Row]) -> list[str]:
 
 
 class Teller:
-    """Tells what was received by a store; it finds what was not told when the store was left."""
+    """Tells what was received by a store; it finds what was not told when the store was left.
+
+    ``taken`` counts how often something was received.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: dict[str, _OpenTrace] = {}
-        self._seen = 0
-        if store.head(TOLD) >= 0:
-            self._seen = int(next(store.read(TOLD, direction="backward")).data["until"])
+        self._seen: int | None = None
+        self.taken = self._told_of = 0
+
+    @property
+    def is_owing(self) -> bool:
+        """Whether something that was received may not be told yet."""
+        return self.taken != self._told_of or bool(self._waiting)
 
     def tell(self, *, now_s: float) -> ImportReport | None:
         """Tell the traces that have ended as conversations; None where none has.
@@ -129,11 +139,9 @@ class Teller:
         ``now_s`` is of a clock that only goes on. What is lost is in the report, and in an event
         ``otlp.told``. Raises a :class:`~refold.errors.BackendError`: then it is done another time.
         """
-        head = self._store.log_head()
-        for recorded in self._store.read_all(after=self._seen, categories=[RECEIVED]):
-            self._hear(recorded, now_s)
-            self._seen = recorded.position
-        self._seen = max(self._seen, head)
+        taken = self.taken
+        seen = self._listen(now_s)
+        self._told_of = taken
         due = self._due(now_s)
         if not due:
             return None
@@ -142,10 +150,23 @@ class Teller:
         store_found(self._store, report, self._found(due, told))
         if told:
             waiting = {name: one for name, one in self._waiting.items() if name not in told}
-            until = min((one.position - 1 for one in waiting.values()), default=self._seen)
+            until = min((one.position - 1 for one in waiting.values()), default=seen)
             self._store.append(TOLD, [_told(report, told, until)])
             self._waiting = waiting
         return report
+
+    def _listen(self, now_s: float) -> int:
+        """Hear what has come; how far the log was looked at."""
+        if self._seen is None:
+            last = self._store.head(TOLD)
+            told = self._store.event(f"{TOLD}@{last}").data["until"] if last >= 0 else 0
+            self._seen = int(told)
+        head = self._store.log_head()
+        for recorded in self._store.read_all(after=self._seen, categories=[RECEIVED]):
+            self._hear(recorded, now_s)
+            self._seen = recorded.position
+        self._seen = max(self._seen, head)
+        return self._seen
 
     def _hear(self, recorded: Recorded, now_s: float) -> None:
         name = recorded.stream.removeprefix(f"{RECEIVED}-")
@@ -226,9 +247,9 @@ def _told(report: ImportReport, traces: Iterable[str], until: int) -> Event:
 
 
 @asynccontextmanager
-async def telling(stores: Callable[[], Iterable[Store]]) -> AsyncIterator[None]:
-    """Tell what the stores have received, on threads, until the block ends."""
-    task = asyncio.create_task(_tell_on(stores))
+async def telling(desks: Callable[[], Iterable[Desk]]) -> AsyncIterator[None]:
+    """Tell what the stores have received, each on threads of its own, until the block ends."""
+    task = asyncio.create_task(_tell_on(desks))
     try:
         yield
     finally:
@@ -237,20 +258,28 @@ async def telling(stores: Callable[[], Iterable[Store]]) -> AsyncIterator[None]:
             await task
 
 
-async def _tell_on(stores: Callable[[], Iterable[Store]]) -> None:
-    tellers: dict[Store, Teller] = {}
-    while True:
-        for store in stores():
-            try:
-                if store not in tellers:
-                    tellers[store] = await asyncio.to_thread(Teller, store)
-                report = await asyncio.to_thread(tellers[store].tell, now_s=time.monotonic())
-            except Exception as error:
-                LOGGER.warning("OTLP is told later: %s", error)
-                await asyncio.sleep(FAILED_S)
-            else:
-                _log(report)
-        await asyncio.sleep(LOOK_S)
+async def _tell_on(desks: Callable[[], Iterable[Desk]]) -> None:
+    under_way: dict[Desk, asyncio.Task[None]] = {}
+    try:
+        while True:
+            under_way = {desk: task for desk, task in under_way.items() if not task.done()}
+            for desk in desks():
+                if desk not in under_way:
+                    under_way[desk] = asyncio.create_task(_tell_once(desk))
+            await asyncio.sleep(LOOK_S)
+    finally:
+        for task in under_way.values():
+            task.cancel()
+
+
+async def _tell_once(desk: Desk) -> None:
+    try:
+        _log(await desk.run(lambda: desk.teller.tell(now_s=time.monotonic())))
+    except StoreClosed:
+        return
+    except Exception as error:
+        LOGGER.warning("OTLP is told later: %s", error)
+        await asyncio.sleep(FAILED_S)
 
 
 def _log(report: ImportReport | None) -> None:

@@ -51,6 +51,11 @@ class Tail:
         self.position = 0
         self.over: RefoldError | None = None
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody follows along."""
+        return self._followers > 0
+
     def join(self) -> None:
         """Follow along; the first who does has the log read."""
         self._followers += 1

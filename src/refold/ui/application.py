@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from refold import Store
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
+from refold.guard import Guard
 from refold.ui import (
     compare,
     conversation,
@@ -29,7 +30,7 @@ from refold.ui import (
     runs,
     verdict,
 )
-from refold.ui.guard import Guard
+from refold.ui.guard import guarding
 from refold.ui.pages import ASSETS, asset
 from refold.ui.sending import form_page, send
 from refold.ui.visit import Visit, rendered
@@ -69,7 +70,7 @@ def application(
     ]
     made = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, hosts=hosts, is_written=writing is not None)],
+        middleware=[Middleware(Guard, hosts=hosts, **guarding(is_written=writing is not None))],
         exception_handlers={404: _no_page, 500: _broken},
     )
     made.state.forms = None if writing is None else Forms(writing)

@@ -1,17 +1,18 @@
-"""What every request to the pages passes: who is asked for, and what an answer allows a browser."""
+"""What a request to the pages must be, and what an answer allows a browser."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
-from refold.hosts import is_origin_of, name_of
+from refold.errors import UsageError
+from refold.hosts import is_origin_of
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.datastructures import Headers
+    from starlette.types import Scope
 
 READING: Final = frozenset({"GET", "HEAD"})
 ALLOWED: Final = {
@@ -20,58 +21,34 @@ ALLOWED: Final = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
     # With "no-referrer" a browser would not say where a form of these pages was sent from.
     "referrer-policy": "same-origin",
-    "x-content-type-options": "nosniff",
 }
 """Nothing but what the pages themselves have is loaded or run, and nobody else may frame them."""
+_STATUS: Final = {"misdirected": 421, "no_method": 405, "cross_origin": 403}
 
 
-class Guard:
-    """Lets requests through that read, and that ask for one of the names a server is known by.
-
-    Where pages can be written (``is_written``), also what a form of these pages sends.
-    """
-
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], is_written: bool) -> None:
-        self._app, self._hosts = app, frozenset(host.lower() for host in hosts)
-        self._methods = READING | ({"POST"} if is_written else set())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or pass it on and say in its answer what a browser may do with it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def told(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(ALLOWED)
-                headers.setdefault("cache-control", "no-store")
-            await send(message)
-
-        refused = self._refused(scope)
-        await (self._app if refused is None else refused)(scope, receive, told)
-
-    def _refused(self, scope: Scope) -> PlainTextResponse | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if name_of(host) not in self._hosts:
-            why = f"these pages are not known as {host!r}: open them by one of their own names\n"
-            return PlainTextResponse(why, 421)
-        if scope["method"] not in self._methods:
-            allowed = ", ".join(sorted(self._methods))
-            why = f"these pages take {allowed}\n"
-            return PlainTextResponse(why, 405, {"allow": allowed})
-        if scope["method"] not in READING and not _is_from_here(headers, host):
-            return PlainTextResponse(
-                "only a form of these pages themselves changes anything\n", 403
-            )
-        return None
+def guarding(*, is_written: bool) -> dict[str, Any]:
+    """What lets requests through that read and, where pages can be written, what a form sends."""
+    methods = READING | ({"POST"} if is_written else set())
+    return {"check": partial(_check, methods), "answer": partial(_answer, methods), "said": ALLOWED}
 
 
-def _is_from_here(headers: Headers, host: str) -> bool:
+def _check(methods: frozenset[str], scope: Scope, headers: Headers) -> None:
+    if scope["method"] not in methods:
+        raise UsageError(f"these pages take {', '.join(sorted(methods))}", code="no_method")
+    if scope["method"] not in READING and not _is_from_here(headers):
+        why = "only a form of these pages themselves changes anything"
+        raise UsageError(why, code="cross_origin")
+
+
+def _answer(methods: frozenset[str], error: UsageError) -> PlainTextResponse:
+    status = _STATUS.get(error.code, 400)
+    headers = {"allow": ", ".join(sorted(methods))} if status == 405 else None
+    return PlainTextResponse(f"{error.message}\n", status, headers)
+
+
+def _is_from_here(headers: Headers) -> bool:
     """Whether a browser says that the page which sends this was had from the same server."""
-    is_same = is_origin_of(headers.get("origin", ""), host)
+    is_same = is_origin_of(headers.get("origin", ""), headers.get("host", ""))
     return is_same and headers.get("sec-fetch-site", "same-origin") == "same-origin"

@@ -1,37 +1,46 @@
-"""What every request passes before it is looked at: whom it asks for, and from where."""
+"""What every request to a server passes first: whom it asks for, and how its answer may be used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers, MutableHeaders
 
 from refold.errors import UsageError
-from refold.hosts import is_origin_of, name_of
-from refold.server.problem import answer
+from refold.hosts import name_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-SAID: Final = {
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+ALWAYS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
-"""What each answer says to a browser: nothing here is a page, nor for pages of others."""
+"""What each answer says to a browser, whatever else a server says."""
 
 
-class HostGuard:
-    """Lets requests through that ask for one of the names a server is known by, and for it alone.
+class Guard:
+    """Lets requests through that ask for one of the names a server is known by.
 
-    A page elsewhere whose name was made to lead here (DNS rebinding) is refused by the name, and
-    one that sends here across origins by what the browser says of it.
+    A page elsewhere whose name was made to lead here (DNS rebinding) is refused by the name.
+    ``check`` raises a :class:`~refold.errors.UsageError` for what is refused beside, ``answer``
+    makes the answer of one, and ``said`` are headers of every answer.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str],
+        check: Callable[[Scope, Headers], None],
+        answer: Callable[[UsageError], ASGIApp],
+        said: Mapping[str, str],
+    ) -> None:
         self._app, self._hosts = app, frozenset(host.lower() for host in hosts)
+        self._check, self._answer = check, answer
+        self._said = {**ALWAYS, **said}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on and say in its answer what a browser may do with it."""
@@ -42,25 +51,25 @@ class HostGuard:
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(SAID)
+                headers.update(self._said)
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
         try:
-            self._check(scope)
+            self._look(scope)
         except UsageError as error:
-            await answer(error)(scope, receive, told)
+            await self._answer(error)(scope, receive, told)
         else:
             await self._app(scope, receive, told)
 
-    def _check(self, scope: Scope) -> None:
+    def _look(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        host, origin = headers.get("host", ""), headers.get("origin")
+        host = headers.get("host", "")
         if name_of(host) not in self._hosts:
-            raise UsageError(f"nobody here is known as {host!r:.99}", code="misdirected")
-        if origin is not None and not is_origin_of(origin, host):
-            raise UsageError(f"requests from pages of {origin!r:.99}", code="cross_origin")
+            why = f"nobody here is known as {host!r:.99}: ask by one of this server's own names"
+            raise UsageError(why, code="misdirected")
         try:
             unquote_to_bytes(scope.get("raw_path", b"")).decode()
         except UnicodeDecodeError:
             raise UsageError("the address is not UTF-8 text") from None
+        self._check(scope, headers)
