@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +40,13 @@ def served(
         running.should_exit = True
         thread.join(LIMIT_S)
         at.close()
+
+
+def connected(client: httpx2.Client) -> socket.socket:
+    """A connection of one's own to the server of a client."""
+    made = socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=LIMIT_S)
+    made.settimeout(LIMIT_S)
+    return made
 
 
 class Told(dict[str, Any]):

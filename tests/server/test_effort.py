@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,86 +12,156 @@ import httpx2
 import pytest
 
 import refold
+from refold.core.diff import diff
 from refold.core.fold import Fold
 from refold.server import effort, knowing
-from refold.server.effort import HeedingFold, heed
-from tests.server.serving import append, served
+from refold.server.effort import WORKS_MAX, HeedingFold
+from tests.server.serving import append, connected, served
 
+LIMIT_S = 60
+EVENTS = 600
 STATE = "/v1/streams/call-1/state"
 COMPARED = "/v1/compare?a=call-1&b=call-1~b"
 
 
-class Steps:
-    """A step of a fold that waits until it may go on, and counts."""
+class Slow:
+    """A fold of which each step waits until it may go on; what was begun, and what was ended."""
 
-    def __init__(self) -> None:
-        self.began, self.goes_on = threading.Semaphore(0), threading.Event()
-        self.count, self.ended = 0, threading.Semaphore(0)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.goes_on, self.steps = threading.Event(), 0
+        self.began, self.ended = threading.Semaphore(0), threading.Semaphore(0)
+        self.efforts: list[effort.Effort] = []
+        fold = Fold("slow", dict[str, int])
+        fold.on("note.taken")(self.step)
+        monkeypatch.setitem(knowing.FOLDS, "conversation", HeedingFold(fold))
+        self._under = effort._under
+        monkeypatch.setattr(effort, "_under", self.under)
 
-    def __call__(self, state: dict[str, int], _event: Any) -> dict[str, int]:
+    def step(self, state: dict[str, int], _event: Any) -> dict[str, int]:
         """Take it."""
-        self.count += 1
+        self.steps += 1
         self.began.release()
-        self.goes_on.wait(60)
+        self.goes_on.wait(LIMIT_S)
         return state
 
+    def under(self, made: effort.Effort, *given: Any) -> Any:
+        """The work, of which is known when nobody waits for it any more."""
+        self.efforts.append(made)
+        try:
+            return self._under(made, *given)
+        except effort.NobodyWaits:
+            self.ended.release()
+            raise
+
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """The steps of the fold that is asked for by the name of conversations."""
-    made = Steps()
-    fold = Fold("slow", dict[str, int])
-    fold.on("note.taken")(made)
-    monkeypatch.setitem(knowing.FOLDS, "conversation", HeedingFold(fold))
-    return made
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    """The fold that is asked for by the name of conversations."""
+    made = Slow(monkeypatch)
+    yield made
+    made.goes_on.set()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client() -> Iterator[httpx2.Client]:
     """A client of a store with a stream and a branch of it."""
-    with refold.open("memory:") as store, served(store) as connected:
-        for n in range(600):
-            store.append("call-1", [refold.Event("note.taken", {"n": n})])
-        store.branch("call-1", at=300).save("call-1~b")
-        yield connected
+    with refold.open("memory:") as store, served(store) as made:
+        for first in range(0, EVENTS, 2):
+            store.append("call-1", [refold.Event("note.taken", first + n) for n in range(2)])
+        store.branch("call-1", at=EVENTS // 2).save("call-1~b")
+        yield made
 
 
 @pytest.mark.parametrize("asked", [STATE, COMPARED])
 def test_a_caller_is_answered_in_time(
-    client: httpx2.Client, steps: Steps, monkeypatch: pytest.MonkeyPatch, asked: str
+    client: httpx2.Client, slow: Slow, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
     """Where it is not done by then, with a problem document; and the work ends."""
-    monkeypatch.setattr(effort, "WORK_S_MAX", 0.05)
-    answer = client.get(asked)
+    monkeypatch.setattr(effort, "WORK_S_MAX", 0.3)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.get, asked)
+        assert slow.began.acquire(timeout=LIMIT_S)
+        answer = waiting.result()
     assert (answer.status_code, answer.json()["code"]) == (422, "takes_too_long")
     assert answer.json()["retry"] == "never"
-    until_ended(steps, lambda: client.get("/health").is_success)
+    slow.goes_on.set()
+    assert slow.ended.acquire(timeout=LIMIT_S)
+    assert slow.steps < EVENTS
 
 
 @pytest.mark.parametrize("asked", [STATE, COMPARED])
-def test_nobody_is_worked_for_who_is_gone(
-    client: httpx2.Client, steps: Steps, monkeypatch: pytest.MonkeyPatch, asked: str
-) -> None:
+def test_nobody_is_worked_for_who_is_gone(client: httpx2.Client, slow: Slow, asked: str) -> None:
     """The fold ends before its next page of events."""
-    ended = threading.Event()
-    real = effort._under
-
-    def under(*given: Any) -> Any:
-        try:
-            return real(*given)
-        except effort.NobodyWaits:
-            ended.set()
-            raise
-
-    monkeypatch.setattr(effort, "_under", under)
-    with ThreadPoolExecutor(1) as pool, httpx2.Client(base_url=client.base_url) as leaving:
-        pool.submit(_unheard, leaving, asked)
-        assert steps.began.acquire(timeout=60)
-    steps.goes_on.set()
-    assert ended.wait(60)
-    assert steps.count < 600
+    with connected(client) as leaving:
+        leaving.sendall(f"GET {asked} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        assert slow.began.acquire(timeout=LIMIT_S)
+    until = time.monotonic() + LIMIT_S
+    while not slow.efforts[0].over and time.monotonic() < until:
+        time.sleep(0.001)
+    slow.goes_on.set()
+    assert slow.ended.acquire(timeout=LIMIT_S)
+    assert slow.steps < EVENTS
 
 
-def _unheard(client: httpx2.Client, asked: str) -> None:
-    with pytest.raises(httpx2.TransportError):
-        client.get(asked, timeout=0.2)
+def test_so_many_are_worked_for_at_once(
+    client: httpx2.Client, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait their turn, and come later where it does not come; the rest goes on meanwhile."""
+    with ThreadPoolExecutor(WORKS_MAX) as pool:
+        working = [pool.submit(client.get, STATE) for _ in range(WORKS_MAX)]
+        for _ in working:
+            assert slow.began.acquire(timeout=LIMIT_S)
+        assert client.get("/health").is_success  # The server has begun to wait for all of them.
+        monkeypatch.setattr(effort, "WORK_S_MAX", 0.05)
+        answer = client.get(STATE)
+        assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+        assert "retry-after" in answer.headers
+        assert append(client, "note-1", 1).is_success
+        assert client.get("/v1/events").is_success
+        slow.goes_on.set()
+        assert {one.result().status_code for one in working} == {200}
+
+
+class Enough(Exception):
+    """What ends a comparison here."""
+
+
+@pytest.mark.parametrize("calls", [0, 3, 250, 1_500])
+def test_a_comparison_can_be_ended_anywhere(calls: int) -> None:
+    """While it reads, finds what is alike, and tells what changed."""
+    left = calls
+
+    def heed() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Enough
+
+    with refold.open("memory:") as store:
+        store.append("a-1", [refold.Event("a.b", n % 7) for n in range(200)])
+        store.append("b-1", [refold.Event("a.b", n % 5) for n in range(200)])
+        if calls > 1_000:
+            diff(store.read("a-1"), store.read("b-1"), heed=heed)
+            return
+        with pytest.raises(Enough):
+            diff(store.read("a-1"), store.read("b-1"), heed=heed)
+
+
+def test_a_heeding_fold_uses_the_snapshots_of_its_own() -> None:
+    """It is the same fold: what one left is where the other starts."""
+    steps = 0
+    fold = Fold("counted", dict[str, int], state_type=dict[str, int])
+
+    @fold.on("a.b")
+    def step(state: dict[str, int], _event: Any) -> dict[str, int]:
+        nonlocal steps
+        steps += 1
+        return {"n": state.get("n", 0) + 1}
+
+    with refold.open("memory:") as store:
+        for _ in range(30):
+            store.append("a-1", [refold.Event("a.b")] * 100)
+        assert store.fold("a-1", fold).state == {"n": 3_000}
+        steps = 0
+        assert store.fold("a-1", HeedingFold(fold)).state == {"n": 3_000}
+        assert steps < 1_000

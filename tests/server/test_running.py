@@ -20,7 +20,7 @@ import pytest
 
 import refold
 from refold.server import application, following, running
-from tests.server.serving import append, served
+from tests.server.serving import append, connected, served
 from tests.server.serving import following as followed
 
 LIMIT_S = 60
@@ -63,13 +63,6 @@ def store() -> Iterator[refold.Store]:
     """A store in memory."""
     with refold.open("memory:") as opened:
         yield opened
-
-
-def connected(client: httpx2.Client) -> socket.socket:
-    """A connection of one's own to the server of a client."""
-    made = socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=LIMIT_S)
-    made.settimeout(LIMIT_S)
-    return made
 
 
 def subscribed(port: int) -> socket.socket:

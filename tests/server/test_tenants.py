@@ -85,9 +85,7 @@ def test_the_one_that_was_not_used_for_longest_makes_room(
         assert opened.order() == [1, 2, 3, 2]
 
 
-def test_one_that_is_in_use_is_not_closed(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_is_in_use_is_not_closed(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who follows it stays; another is told to come later where no place is free, and may then."""
     monkeypatch.setattr(desk, "TENANTS_MAX", 1)
     with serving(opened) as (client, bearing):
