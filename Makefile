@@ -28,6 +28,7 @@ system: ## find what the tests need from the system; install it where that is De
 	@sh tools/system.sh
 	@sh tools/kafka.sh
 	@sh tools/go.sh
+	@sh tools/java.sh
 	@sh tools/node.sh
 	@sh tools/axe.sh
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # What the tests need that no Python package brings: a Chromium to look at the HTML report with,
 # PostgreSQL to keep logs in, PgBouncer to stand before it, Java and Maven for the brokers of Kafka
-# (tools/kafka.sh), Node and npm for the TypeScript client (tools/node.sh). The verifiers in Go are
-# built by tools/go.sh.
+# (tools/kafka.sh) and an agent (tools/java.sh), Node and npm for the TypeScript client (tools/node.sh).
+# What is in Go is built by tools/go.sh.
 # Debian's root gets it installed; everybody else is told the one command to type.
 set -eu
 

@@ -1,4 +1,4 @@
-"""Agents in Node record to `refold serve`; Python folds, and the pages show it as it comes."""
+"""Agents in other languages record to `refold serve`; Python folds, and the pages show it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 import refold
 from refold.conversation import Conversation
+from tests.audit import others
+from tests.house.tree import ROOT
 from tests.server.node import LIMIT_S, MODULES, compiled, node, program
 from tests.server.process import serving
 from tests.server.waiting import conversation
@@ -17,17 +21,33 @@ from tests.ui.serving import served as shown
 TALK = "call-42 ü/1"
 
 
-def test_agents_in_node_record_and_are_seen_as_they_do(tmp_path: Path) -> None:
-    """One with an SDK of OpenTelemetry and an environment variable, one with the client."""
+@pytest.fixture(scope="module")
+def agents() -> dict[str, list[str]]:
+    """How each agent that an SDK of OpenTelemetry instruments is run, by what it says it is."""
+    node_of = ["node", str(program("instrumented")), str(MODULES.parent)]
+    subprocess.run(["sh", "tools/java.sh"], cwd=ROOT, check=True, timeout=5 * LIMIT_S)
+    jars = ROOT / ".cache" / "java"
+    return {
+        "proto": [*node_of, "proto"],
+        "http": [*node_of, "http"],
+        "go": [str(others.program().with_name("agent"))],
+        "java": ["java", "-cp", f"{jars}/classes:{jars}/*", "Agent"],
+    }
+
+
+def test_agents_in_other_languages_record_and_are_seen_as_they_do(
+    tmp_path: Path, agents: dict[str, list[str]]
+) -> None:
+    """Each with its SDK of OpenTelemetry and environment variables; one with the client."""
     db = tmp_path / "agents.db"
     client = compiled(tmp_path / "compiled") / "refold.js"
     with serving(db) as server, refold.open(db) as store, shown(store) as pages, browser() as tab:
         tab.go(str(pages.base_url.join("/live")))
-        for kind in ("proto", "http"):
-            instrumented(server.url, kind)
+        for kind, command in agents.items():
+            instrumented(server.url, [*command, f"by {kind}"])
         node(program("talk"), client, server.url)
         tab.until("document.body.innerText.includes('How much?')")
-        for kind in ("proto", "http"):
+        for kind in agents:
             tab.until(f"document.body.innerText.includes('Sunny, says {kind}.')")
             conversation(store, f"otlp-by_{kind}")
             state = store.fold(f"otlp-by_{kind}", Conversation).state
@@ -42,13 +62,17 @@ def test_agents_in_node_record_and_are_seen_as_they_do(tmp_path: Path) -> None:
         assert [turn.text for turn in talk.transcript] == ["How much?", "17."]
         tab.go(str(pages.base_url.join("/")))
         listed = tab.value("document.body.innerText")
-        assert all(name in listed for name in ("otlp-by_proto", "otlp-by_http", TALK))
+        assert all(name in listed for name in (*(f"otlp-by_{kind}" for kind in agents), TALK))
 
 
-def instrumented(url: str, kind: str) -> None:
+def instrumented(url: str, command: list[str]) -> None:
     """Run an instrumented agent to its end."""
-    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": url}
-    command = ["node", str(program("instrumented")), str(MODULES.parent), kind, f"by {kind}"]
+    said = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_METRICS_EXPORTER": "none",
+    }
+    environment = {**os.environ, **said}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
