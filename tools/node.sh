@@ -7,8 +7,8 @@ stamp=.cache/node/complete
 wanted=$(cat clients/typescript/package.json clients/typescript/package-lock.json | cksum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
-if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' >/dev/null 2>&1; then
-  printf '%s\n' "The tests run programs in Node, and there is none: install Node 20 or newer (nodejs.org)" >&2
+if ! node -e 'process.exit(AbortSignal.any ? 0 : 1)' >/dev/null 2>&1; then
+  printf '%s\n' "The tests run programs in Node, and there is none: install Node 20.3 or newer (nodejs.org)" >&2
   exit 1
 fi
 printf '%s\n' "system: getting what the TypeScript client is tested with" >&2

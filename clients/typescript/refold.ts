@@ -1,7 +1,7 @@
 /**
  * A client of `refold serve`: append to a log of events, read it, follow it.
  *
- * One file without dependencies, for Node 20 or newer, Deno, Bun and browsers.
+ * One file without dependencies, for Node 20.3 or newer, Deno, Bun and browsers.
  *
  * Numbers are exact. A number that a JavaScript `number` would change comes as a `bigint` where it
  * is whole and else as an {@link Exact}, and both may be sent; a `number` that cannot be what was
@@ -387,6 +387,8 @@ function failed(error: unknown, signal: AbortSignal | undefined): RefoldError {
 }
 
 function pathOf(stream: string): string {
+  // An address has no way to say these, escaped or not: it would be that of the whole log, or of nothing.
+  if (stream === "." || stream === "..") throw new TypeError(`no address can name the stream ${stream}`);
   return `/v1/streams/${encodeURIComponent(stream)}`;
 }
 
@@ -411,6 +413,7 @@ export function stringify(value: unknown): string {
     if (text === undefined) throw new TypeError(`a ${typeof value} is no value of JSON`);
     return text;
   }
+  if (value instanceof Date && Number.isNaN(value.getTime())) throw new TypeError("an invalid Date is no time");
   if ("toJSON" in value && typeof value.toJSON === "function") return stringify(value.toJSON());
   if (Array.isArray(value)) return `[${value.map(stringify).join(",")}]`;
   if (isStrange(value)) throw new TypeError(`a ${value.constructor.name} is no value of JSON`);

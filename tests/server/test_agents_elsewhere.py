@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,13 @@ def test_agents_in_other_languages_record_and_are_seen_as_they_do(
     client = compiled(tmp_path / "compiled") / "refold.js"
     with serving(db) as server, refold.open(db) as store, shown(store) as pages, browser() as tab:
         tab.go(str(pages.base_url.join("/live")))
-        for kind, command in agents.items():
-            instrumented(server.url, [*command, f"by {kind}"])
+        with ThreadPoolExecutor() as pool:
+            runs = [
+                pool.submit(instrumented, server.url, [*command, f"by {kind}"])
+                for kind, command in agents.items()
+            ]
+        for run in runs:
+            run.result()
         node(program("talk"), client, server.url)
         tab.until("document.body.innerText.includes('How much?')")
         for kind in agents:

@@ -36,7 +36,7 @@ test("what JSON would change is refused", () => {
     constructor(readonly name: string) {}
   }
   assert.equal(stringify(new Named("x")), '{"name":"x"}');
-  for (const odd of [NaN, Infinity, 2 ** 53, undefined, () => 1, [undefined], new Map(), new Set(), new Uint8Array(1)]) {
+  for (const odd of [NaN, Infinity, 2 ** 53, undefined, () => 1, [undefined], new Map(), new Set(), new Uint8Array(1), new Date(NaN)]) {
     assert.throws(() => stringify(odd), TypeError);
   }
   assert.throws(() => new Exact("1_000"), TypeError);
