@@ -17,10 +17,11 @@ OTHERS = {
     "uv.lock": "written by uv",
     "clients/typescript/package-lock.json": "written by npm",
     "tests/audit/go/go.sum": "written by go",
+    "tests/server/go/go.sum": "written by go",
 }
 KINDS = {
     *(".py", ".md", ".sql", ".html", ".css", ".js", ".ts", ".svg", ".txt", ".json", ".toml"),
-    *(".yml", ".sh", ".go", ".mod", ".mjs", ".xml", ".typed"),
+    *(".yml", ".sh", ".go", ".java", ".mod", ".mjs", ".xml", ".typed"),
 }
 NAMES = {"Makefile", "LICENSE", ".gitignore", "run"}
 SIZE_MAX = 120_000

@@ -15,7 +15,8 @@ import refold
 from refold.core.diff import diff
 from refold.core.fold import Fold
 from refold.server import effort, knowing
-from refold.server.effort import WORKS_MAX, HeedingFold
+from refold.server.desk import WORKS_MAX
+from refold.server.effort import HeedingFold
 from tests.server.serving import append, connected, served
 
 LIMIT_S = 60

@@ -27,7 +27,7 @@ from refold.server.access import EVERYTHING, Grant
 from refold.server.desk import Desk, Desks, ServedCall
 from refold.server.openapi import document
 from refold.server.operations import OPERATIONS, OTLP, Endpoint
-from refold.server.received import telling
+from refold.server.telling import telling
 from refold.server.tokens import Tokens
 
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024

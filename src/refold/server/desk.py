@@ -14,13 +14,14 @@ from refold.engine.aio import AsyncStore
 from refold.engine.store import Store
 from refold.errors import Unavailable, UsageError
 from refold.server.access import Grant
-from refold.server.effort import WORKS_MAX
 from refold.server.received import Teller
 from refold.server.tail import Tail
 
 R = TypeVar("R")
 TENANTS_MAX = 100
 """So many tenants' stores are open at once."""
+WORKS_MAX: Final = 4
+"""So many callers are worked for at once of one store; others wait their turn."""
 READERS_MAX: Final = 8
 """So many threads read a store; those of another are not waited for."""
 

@@ -11,20 +11,18 @@ from refold.core.fold import Fold
 from refold.core.stored import Row
 from refold.engine.store import Store
 from refold.errors import Overloaded, UsageError
+from refold.server.desk import WORKS_MAX, ServedCall
 
 if TYPE_CHECKING:
     from starlette.types import Receive
 
     from refold.core.recorded import Recorded
-    from refold.server.desk import ServedCall
 
 S = TypeVar("S")
 R = TypeVar("R")
 
 WORK_S_MAX: Final = 30.0
 """A caller is answered after so long, with what there is to say then."""
-WORKS_MAX: Final = 4
-"""So many are worked for at once of one store; others wait their turn."""
 
 
 class Effort:

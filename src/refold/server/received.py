@@ -7,14 +7,10 @@ of an import of them all.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -28,10 +24,7 @@ from refold.core.query import TAGS_MAX, Query
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import BackendError, Overloaded, RefoldError, StoreClosed
-
-if TYPE_CHECKING:
-    from refold.server.desk import Desk
+from refold.errors import BackendError, Overloaded, RefoldError
 
 CATEGORY: Final = "otlp"
 RECEIVED: Final = "otlp_received"
@@ -47,12 +40,6 @@ WAITING_MAX: Final = 10_000
 """So many traces are waited for; beyond them those that were silent longest are told."""
 LISTED_MAX: Final = 100
 """So many losses and problems are listed in an event of what was told; all are counted."""
-
-LOOK_S: Final = 1.0
-"""So often it is looked for traces that have ended."""
-FAILED_S: Final = 10.0
-"""So long it is not looked after something failed."""
-LOGGER: Final = logging.getLogger("refold.server")
 
 Row = dict[str, Any]
 
@@ -244,44 +231,3 @@ def _told(report: ImportReport, traces: Iterable[str], until: int) -> Event:
     listed = {name: getattr(report, name)[:LISTED_MAX] for name in ("loss", "problems")}
     told = {"until": until, "traces": sorted(traces), **said, **listed}
     return Event("otlp.told", msgspec.to_builtins(told))
-
-
-@asynccontextmanager
-async def telling(desks: Callable[[], Iterable[Desk]]) -> AsyncIterator[None]:
-    """Tell what the stores have received, each on threads of its own, until the block ends."""
-    task = asyncio.create_task(_tell_on(desks))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _tell_on(desks: Callable[[], Iterable[Desk]]) -> None:
-    under_way: dict[Desk, asyncio.Task[None]] = {}
-    try:
-        while True:
-            under_way = {desk: task for desk, task in under_way.items() if not task.done()}
-            for desk in desks():
-                if desk not in under_way:
-                    under_way[desk] = asyncio.create_task(_tell_once(desk))
-            await asyncio.sleep(LOOK_S)
-    finally:
-        for task in under_way.values():
-            task.cancel()
-
-
-async def _tell_once(desk: Desk) -> None:
-    try:
-        _log(await desk.run(lambda: desk.teller.tell(now_s=time.monotonic())))
-    except StoreClosed:
-        return
-    except Exception as error:
-        LOGGER.warning("OTLP is told later: %s", error)
-        await asyncio.sleep(FAILED_S)
-
-
-def _log(report: ImportReport | None) -> None:
-    for problem in report.problems[:LISTED_MAX] if report else ():
-        LOGGER.warning("OTLP: %s", problem.message)
