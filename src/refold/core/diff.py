@@ -52,7 +52,7 @@ def _go_on() -> None:
 
 
 def diff(
-    before: Iterable[Recorded], after: Iterable[Recorded], *, heed: Callable[[], None] = _go_on
+    before: Iterable[Recorded], after: Iterable[Recorded], *, heed: Callable[[], None] | None = None
 ) -> HistoryDiff:
     """How one history became another, compared by type and payload.
 
@@ -63,6 +63,7 @@ def diff(
 
     ``heed`` is called time and again meanwhile; what it raises ends the comparison.
     """
+    heed = heed or _go_on
     first, second = ([*_heeding(history_of(x, call="diff"), heed)] for x in (before, after))
     shared = _shared(first, second)
     first, second = _parted(first[shared:]), _parted(second[shared:])
