@@ -14,6 +14,7 @@ from refold.hosts import name_of
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+HEAD_BYTES_MAX: Final = 32 * 1024
 ALWAYS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
@@ -68,8 +69,17 @@ class Guard:
         if name_of(host) not in self._hosts:
             why = f"nobody here is known as {host!r:.99}: ask by one of this server's own names"
             raise UsageError(why, code="misdirected")
+        address: bytes = scope.get("raw_path", b"") + b"?" + scope.get("query_string", b"")
         try:
-            unquote_to_bytes(scope.get("raw_path", b"")).decode()
+            unquote_to_bytes(address).decode()
         except UnicodeDecodeError:
             raise UsageError("the address is not UTF-8 text") from None
+        if (
+            len(address) + sum(len(name) + len(value) for name, value in headers.raw)
+            > HEAD_BYTES_MAX
+        ):
+            raise UsageError(f"the head of a request has {HEAD_BYTES_MAX} bytes at most")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Who stands in front may believe the other, and take the rest for another request.
+            raise UsageError("a request says its length or comes in chunks, not both")
         self._check(scope, headers)

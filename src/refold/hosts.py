@@ -7,10 +7,14 @@ from urllib.parse import urlsplit
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 """The names by which this machine calls itself."""
+_NEVER: Final = frozenset("@/?#\\")
+"""What stands in addresses, and in no Host header."""
 
 
 def name_of(host: str) -> str | None:
     """The name in a Host header, without its port; None for what is none."""
+    if _NEVER.intersection(host):
+        return None
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

@@ -79,6 +79,19 @@ def test_metadata_and_times_are_kept(client: httpx2.Client, store: refold.Store)
     assert shown["occurred_at"] == "2026-01-02T03:04:05Z"
 
 
+def test_what_is_no_text_is_refused(client: httpx2.Client, store: refold.Store) -> None:
+    """A payload that is not UTF-8, nor half of a pair; nothing is written."""
+    head = store.log_head()
+    for text in (b"\xff", b"\\ud800"):
+        for field in (b'"data":{"x":"%b"}', b'"metadata":{"x":"%b"}'):
+            body = b'{"events":[{"type":"a.b",%b}]}' % (field % text)
+            headers = {"content-type": "application/json"}
+            answer = client.post("/v1/streams/a-1/events", content=body, headers=headers)
+            assert answer.status_code in (400, 422), answer.text
+            assert answer.json()["code"] in ("usage", "invalid_event")
+    assert store.log_head() == head
+
+
 @pytest.mark.parametrize(
     ("event", "status", "where"),
     [

@@ -15,7 +15,7 @@ import refold
 from refold.errors import OutcomeUnknown, RefoldError, Unavailable
 from refold.ports import Batch, Outcome
 from refold.server import app, application
-from tests.server.serving import append, served
+from tests.server.serving import append, connected, served
 
 BODY: dict[str, Any] = {"events": [{"type": "a.b"}]}
 PLACE = "/v1/streams/a-1/events"
@@ -30,7 +30,19 @@ def here() -> Iterator[TestClient]:
         )
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "agents.example.com.evil", "", "["])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1",
+        "agents.example.com.evil",
+        "",
+        "[",
+        "me@agents.example.com",
+        "agents.example.com/evil",
+        "evil\\@agents.example.com",
+    ],
+)
 def test_another_name_is_refused(here: TestClient, host: str) -> None:
     """A page elsewhere whose name was made to lead here reads nothing and writes nothing."""
     for answer in (
@@ -78,11 +90,51 @@ def test_bodies_have_a_limit_together(here: TestClient, monkeypatch: pytest.Monk
         assert here.post(PLACE, json=BODY).status_code == status
 
 
-@pytest.mark.parametrize("path", ["/v1/streams/%ff/events", "/v1/streams/a%ed%a0%80/events"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/streams/%ff/events",
+        "/v1/streams/a%ed%a0%80/events",
+        "/v1/events?category=%ff",
+        "/v1/conversations?text=%ed%a0%80",
+    ],
+)
 def test_an_address_that_is_no_text_is_refused(client: httpx2.Client, path: str) -> None:
-    """It would name another stream."""
-    answer = client.post(path, json=BODY)
+    """It would name another stream or category."""
+    answer = client.get(path)
     assert (answer.status_code, answer.json()["code"]) == (400, "usage")
+
+
+def test_a_head_has_a_limit(client: httpx2.Client) -> None:
+    """Also where it comes at once."""
+    for headers, query in (
+        ({"x": "x" * 40_000}, ""),
+        ({f"x{n}": "x" * 99 for n in range(400)}, ""),
+    ):
+        answer = client.get(f"/health{query}", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "usage")
+    assert client.get("/health", headers={"x": "x" * 20_000}).is_success
+
+
+def test_a_length_and_chunks_together_are_refused(client: httpx2.Client) -> None:
+    """A proxy may believe the one where the server believes the other."""
+    headers = {"content-type": "application/json", "transfer-encoding": "chunked"}
+    head = f"POST {PLACE} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with connected(client) as proxied:
+        proxied.sendall(head.encode() + b"\r\n0\r\n\r\n")
+        assert proxied.recv(4_096).startswith(b"HTTP/1.1 400")
+
+
+def test_a_method_that_is_none_is_told_which_there_are(client: httpx2.Client) -> None:
+    """By Allow, as RFC 9110 asks."""
+    assert client.options("/v1/events").headers["allow"] == "GET, HEAD"
+
+
+def test_the_head_of_a_subscription_ends(client: httpx2.Client) -> None:
+    """Its answer has no body, so the connection goes on with the next request."""
+    assert client.head("/v1/subscribe").status_code == 200
+    assert client.get("/health").is_success
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/streams/a-1", "/docs", "/v1/streams"])

@@ -87,7 +87,7 @@ def misfit(body: bytes, registry: Registry) -> Misfit | None:
         decoder_of(registry, registry.revision)(body)
     except msgspec.ValidationError as error:
         return _misfit(str(error))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(f"a msgspec.Raw of it is not JSON: {error}") from error
     return None
 

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from refold.engine.store import Store
@@ -233,7 +233,10 @@ def _no_address(request: Request, _error: object) -> Response:
 
 def _no_method(request: Request, _error: object) -> Response:
     why = f"{request.method} is none of the methods of {request.url.path!r:.99}"
-    return problem.answer(UsageError(why, code="no_method"))
+    made = problem.answer(UsageError(why, code="no_method"))
+    fit = (one for one in request.app.routes if one.matches(request.scope)[0] != Match.NONE)
+    made.headers["allow"] = ", ".join(sorted({name for one in fit for name in one.methods}))
+    return made
 
 
 def _broken(_request: Request, _error: object) -> Response:

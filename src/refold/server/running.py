@@ -14,12 +14,13 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from refold.guard import HEAD_BYTES_MAX
+
 CONNECTIONS_MAX: Final = 2_000
 FILES_BESIDE: Final = 64
 """Files that the process has open beside its connections."""
 HEAD_S_MAX: Final = 10.0
 """The head of a request has come whole after so long, or the connection is closed."""
-HEAD_BYTES_MAX: Final = 32 * 1024
 IDLE_S_MAX: Final = 60
 """A connection that is kept alive is closed when nothing was asked for so long."""
 DRAIN_S_MAX: Final = 10
