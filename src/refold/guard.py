@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
@@ -74,10 +75,7 @@ class Guard:
             unquote_to_bytes(address).decode()
         except UnicodeDecodeError:
             raise UsageError("the address is not UTF-8 text") from None
-        if (
-            len(address) + sum(len(name) + len(value) for name, value in headers.raw)
-            > HEAD_BYTES_MAX
-        ):
+        if len(address) + sum(map(len, chain(*headers.raw))) > HEAD_BYTES_MAX:
             raise UsageError(f"the head of a request has {HEAD_BYTES_MAX} bytes at most")
         if "transfer-encoding" in headers and "content-length" in headers:
             # Who stands in front may believe the other, and take the rest for another request.
