@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import signal
@@ -19,7 +20,8 @@ import httpx2
 import pytest
 
 import refold
-from refold.server import application, following, running
+from refold.errors import Overloaded
+from refold.server import application, running, sending
 from tests.server.serving import append, connected, served
 from tests.server.serving import following as followed
 
@@ -127,7 +129,7 @@ def test_a_slow_subscriber_holds_up_nobody(
     store: refold.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Appends and others who follow go on; who reads nothing is let go, and little waits for it."""
-    monkeypatch.setattr(following, "SLOW_S_MAX", 0.3)
+    monkeypatch.setattr(sending, "SLOW_S_MAX", 0.3)
     text = "x" * 100_000
     with served(store) as client, subscribed(client.base_url.port or 0) as slow:
         with followed(client) as events:
@@ -141,6 +143,43 @@ def test_a_slow_subscriber_holds_up_nobody(
                 time.sleep(0.01)
             raise ConnectionResetError
         assert got < 15_000_000
+
+
+def test_who_does_not_read_a_page_is_let_go(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is cut, and what it held is free again."""
+    monkeypatch.setattr(sending, "SLOW_S_MAX", 0.2)
+    ended, cut = threading.Event(), sending.cut
+
+    async def told(scope: Any) -> None:
+        await cut(scope)
+        ended.set()
+
+    monkeypatch.setattr(sending, "cut", told)
+    store.append("much-1", [refold.Event("a.b", "x" * 4_000_000)] * 2)
+    with served(store) as client, connected(client) as unread:
+        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        unread.sendall(b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert ended.wait(LIMIT_S)
+        assert len(client.get("/v1/events").content) > 8_000_000
+
+
+def test_answers_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One beyond it is to be asked for later; a single one that is larger is answered."""
+    monkeypatch.setattr(sending, "ANSWERS_BYTES_MAX", 10)
+    room = sending.Room("answers")
+    first = sending.PatientResponse(b"x" * 99, 200, "text/plain", room)
+    with pytest.raises(Overloaded):
+        sending.PatientResponse(b"x", 200, "text/plain", room)
+    sent = list[Any]()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(first({}, None, send))  # type: ignore[arg-type]
+    assert b"".join(one.get("body", b"") for one in sent) == b"x" * 99
+    sending.PatientResponse(b"x", 200, "text/plain", room)
 
 
 def test_it_ends_when_it_is_told_to_and_loses_nothing(tmp_path: Path) -> None:

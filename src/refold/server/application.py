@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from refold.engine.store import Store
-from refold.errors import Overloaded, RefoldError, UsageError
+from refold.errors import RefoldError, UsageError
 from refold.guard import Guard
 from refold.hosts import is_origin_of
 from refold.server import problem
@@ -27,6 +27,7 @@ from refold.server.access import EVERYTHING, Grant
 from refold.server.desk import Desk, Desks, ServedCall
 from refold.server.openapi import document
 from refold.server.operations import OPERATIONS, OTLP, Endpoint
+from refold.server.sending import PatientResponse, Room
 from refold.server.telling import telling
 from refold.server.tokens import Tokens
 
@@ -42,31 +43,6 @@ SAID: Final = {"content-security-policy": "default-src 'none'; frame-ancestors '
 
 Decoder = msgspec.json.Decoder[Any]
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-
-
-class BodyRoom:
-    """The bytes that the bodies of requests hold now; a share of it is one of them."""
-
-    def __init__(self) -> None:
-        self.held = 0
-
-    @contextmanager
-    def share(self) -> Iterator[Callable[[int], None]]:
-        """Take so many bytes more, until the block ends."""
-        taken = 0
-
-        def take(count: int) -> None:
-            nonlocal taken
-            if self.held + count > BODIES_BYTES_MAX:
-                why = f"requests under way hold {self.held} bytes"
-                raise Overloaded(f"{why}: try later, or append in smaller parts")
-            self.held += count
-            taken += count
-
-        try:
-            yield take
-        finally:
-            self.held -= taken
 
 
 class StreamName(Convertor[str]):
@@ -96,11 +72,11 @@ def application(
 ) -> Starlette:
     """See :func:`refold.server.app`."""
     desks = Desks(Desk(store, rows), tenant)
-    room = BodyRoom()
+    rooms = Room("the bodies of requests under way"), Room("answers that are not read yet")
     routes = [
         Route(
             one.path.replace("{stream}", "{stream:stream}"),
-            _endpoint(one, desks, tokens, room),
+            _endpoint(one, desks, tokens, *rooms),
             methods=[one.method],
         )
         for one in (*OPERATIONS, *OTLP)
@@ -127,7 +103,7 @@ async def _living(desks: Desks) -> AsyncIterator[None]:
 
 
 def _endpoint(
-    operation: Endpoint, desks: Desks, tokens: Tokens | None, room: BodyRoom
+    operation: Endpoint, desks: Desks, tokens: Tokens | None, bodies: Room, answers: Room
 ) -> Callable[[Request], Awaitable[Response]]:
     """The answer of an operation, or the problem that it has."""
     is_raw = operation.body is None or operation.body is bytes
@@ -146,14 +122,23 @@ def _endpoint(
             return await operation.handler(call)
 
     async def endpoint(request: Request) -> Response:
+        taken = 0
+
+        def take(count: int) -> None:
+            nonlocal taken
+            bodies.take(count, most=BODIES_BYTES_MAX)
+            taken += count
+
         try:
-            with room.share() as take:
-                answer = await given(request, take)
+            answer = await given(request, take)
+            if isinstance(answer, Response):
+                return answer
+            body = _encode(answer)
+            return PatientResponse(body, operation.status, operation.answer_media, answers)
         except RefoldError as error:
             return problem.answer(error)
-        if isinstance(answer, Response):
-            return answer
-        return Response(_encode(answer), operation.status, media_type=operation.answer_media)
+        finally:
+            bodies.give(taken)
 
     return endpoint
 

@@ -19,6 +19,7 @@ from refold.server.desk import ServedCall
 from refold.server.effort import gone_away
 from refold.server.problem import problem
 from refold.server.reading import paged
+from refold.server.sending import cut, written
 from refold.server.tail import Framed
 from refold.server.wire import NUMBER_MAX, OfFollowing
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 EVENT_STREAM: Final = "text/event-stream"
 HEARTBEAT_S: Final = 15.0
 """A subscriber hears so often how far the log was looked at, and its token is looked at again."""
-SLOW_S_MAX: Final = 60.0
-"""A subscriber that takes nothing for so long is let go; it can come back to where it was."""
 EVENTS_PER_READ: Final = 256
 BYTES_PER_WRITE: Final = 64 * 1024
 RECONNECT_MS: Final = 1_000
@@ -94,17 +93,17 @@ class EventStream(Response):
         gone = asyncio.ensure_future(gone_away(receive))
         self._tail.join()
         try:
-            await self._write(send, b"retry: %d\n\n" % RECONNECT_MS)
+            await written(send, b"retry: %d\n\n" % RECONNECT_MS)
             while not gone.done() and self._tail.over is None:
                 await self._follow(send, gone)
             if self._tail.over is not None:
-                await self._write(send, _problem(self._tail.over))
+                await written(send, _problem(self._tail.over))
             await send({"type": "http.response.body", "body": b""})
         except RefoldError as error:
-            await self._write(send, _problem(error))
+            await written(send, _problem(error))
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            await _cut(scope)
+            await cut(scope)
         finally:
             self._tail.leave()
             gone.cancel()
@@ -116,11 +115,11 @@ class EventStream(Response):
         if now >= self._beat_at:
             self._beat_at = now + HEARTBEAT_S
             self._call.allowed()
-            await self._write(send, b":\nid: %d\n\n" % self._position)
+            await written(send, b":\nid: %d\n\n" % self._position)
         before = self._position
         frames = await self._next()
         if frames:
-            await self._write(send, frames)
+            await written(send, frames)
         elif self._position == before:
             await asyncio.wait(
                 {gone, moved},
@@ -165,18 +164,6 @@ class EventStream(Response):
         category = category_of(recorded.stream)
         return is_of_type and (self._categories is None or category in self._categories)
 
-    async def _write(self, send: Send, body: bytes) -> None:
-        async with asyncio.timeout(SLOW_S_MAX):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-
 
 def _problem(error: RefoldError) -> bytes:
     return b"event: problem\ndata: %b\n\n" % msgspec.json.encode(problem(error))
-
-
-async def _cut(scope: Scope) -> None:
-    """End the connection of somebody who does not read: what waits there is not sent any more."""
-    connection = scope.get("state", {}).get("connection")
-    if connection is not None:
-        connection.transport.abort()
-        await asyncio.sleep(0)  # The server hears of it before this has ended.
