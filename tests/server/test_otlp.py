@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import refold
 from refold.conversation import Conversation
 from refold.conversation.importers.otlp import SPANS
-from refold.server import otlp, otlp_records, received
+from refold.server import otlp, otlp_records, received, telling
 from refold.server.otlp import PROTOBUF
 from refold.server.tokens import Tokens
 from tests.conversation.importers.traces import otlp as document
@@ -55,7 +55,7 @@ TRACES, LOGS = "/v1/traces", "/v1/logs"
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traces are told at once."""
     monkeypatch.setattr(received, "SETTLED_S", 0.2)
-    monkeypatch.setattr(received, "LOOK_S", 0.05)
+    monkeypatch.setattr(telling, "LOOK_S", 0.05)
 
 
 def post(client: httpx2.Client, path: str, body: bytes, **headers: str) -> httpx2.Response:

@@ -134,6 +134,29 @@ def test_a_trace_is_told_when_it_is_whole_and_silent(store: refold.Store) -> Non
     assert state.agent.agent == "Ada"
 
 
+def test_what_others_wrote_in_its_streams_ends_no_telling(store: refold.Store) -> None:
+    """Nor what is left of a span that was redacted whole."""
+    trace = f"{1:032x}"
+    odd = [{}, None, {"record": 5}, {"record": {"traceId": trace, "spanId": "x"}}, "\ud7ff"]
+    for one in [*odd, {"record": {"traceId": trace, "spanId": "x", "startTimeUnixNano": "soon"}}]:
+        store.append(f"otlp_received-{trace}", [refold.Event("otlp.span", one)])
+    for one in (None, {"until": 10**9}, {"until": "all"}, [1]):
+        store.append(received.TOLD, [refold.Event("otlp.told", one)])
+    store.append(received.TOLD, [refold.Event("note.taken", {"until": 1})])
+    teller = Teller(store)
+    kept(store, *turns()[:4])
+    assert teller.tell(now_s=0) is None
+    report = teller.tell(now_s=SETTLED_S)
+    assert report is not None
+    assert (report.imported, report.problems) == (1, [])
+    kept(store, *turns()[4:])
+    again = Teller(store)
+    again.tell(now_s=0)
+    more = again.tell(now_s=SETTLED_S)
+    assert more is not None
+    assert (more.imported, more.grown, more.problems) == (1, 1, [])
+
+
 def test_a_parent_that_never_comes_is_not_waited_for_for_ever(store: refold.Store) -> None:
     """As where whoever called the agent exports to elsewhere."""
     teller = Teller(store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -193,6 +194,16 @@ def test_nothing_is_written_elsewhere(client: TestClient, tokens: Tokens) -> Non
     unless = {"unless": [{"tags": ["seat:1"]}]}
     asked = client.post(place, json={**body, "conditions": unless}, headers=headers)
     assert (asked.status_code, asked.json()["code"]) == (403, "forbidden")
+
+
+def test_keys_of_two_categories_never_meet(client: TestClient, tokens: Tokens) -> None:
+    """Whatever their names: what one stored under a key tells another nothing of it."""
+    body: dict[str, Any] = {"events": [{"type": "a.b"}]}
+    for category, key in (("odd", "b/x"), ("odd/b", "x"), ("odd~", "b/x"), ("odd", "b-x")):
+        headers = bearing(tokens, categories=[category])
+        place = f"/v1/streams/{quote(category, safe='')}-1/events"
+        answer = client.post(place, json={**body, "key": key}, headers=headers)
+        assert (answer.status_code, answer.json()["duplicate"]) == (201, False)
 
 
 def test_a_tenant_has_a_store_of_its_own(tokens: Tokens, tmp_path: Path) -> None:

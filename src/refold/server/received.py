@@ -73,6 +73,8 @@ class _OpenTrace:
 
     def add(self, recorded: Recorded, now_s: float) -> None:
         self.silent_s = now_s
+        if not _is_received(recorded):
+            return
         record = _part(recorded.raw).record
         if record.endTimeUnixNano != "0":
             began_ns = int(record.startTimeUnixNano)
@@ -145,9 +147,7 @@ class Teller:
     def _listen(self, now_s: float) -> int:
         """Hear what has come; how far the log was looked at."""
         if self._seen is None:
-            last = self._store.head(TOLD)
-            told = self._store.event(f"{TOLD}@{last}").data["until"] if last >= 0 else 0
-            self._seen = int(told)
+            self._seen = _told_until(self._store)
         head = self._store.log_head()
         for recorded in self._store.read_all(after=self._seen, categories=[RECEIVED]):
             self._hear(recorded, now_s)
@@ -177,7 +177,7 @@ class Teller:
         for name in due:
             if name in told:
                 continue
-            own = [*self._store.read(f"{RECEIVED}-{name}")]
+            own = [*filter(_is_received, self._store.read(f"{RECEIVED}-{name}"))]
             beside = self._beside(own) - {name}
             waited_for = beside & self._waiting.keys() - set(due)
             began_ns = self._waiting[name].began_ns
@@ -185,7 +185,7 @@ class Teller:
                 continue  # It goes on what that one begins.
             held = GatheredSpans(RECEIVED)
             for other in sorted(beside - waited_for):
-                own += self._store.read(f"{RECEIVED}-{other}")
+                own += filter(_is_received, self._store.read(f"{RECEIVED}-{other}"))
             for recorded in own:
                 _gather(held, recorded)
             told.add(name)
@@ -214,6 +214,27 @@ def _append_of(part: Row) -> Append:
     kind = "otlp.span" if "startTimeUnixNano" in record else "otlp.log"
     event = Event(kind, part)
     return Append(f"{RECEIVED}-{record['traceId']}", [event], key=f"otlp:{own}:{said}", tags=tags)
+
+
+def _is_received(recorded: Recorded) -> bool:
+    """Whether an event is as the door keeps spans; others may be there, redacted or by somebody."""
+    try:
+        record = _part(recorded.raw).record
+        begins = record.startTimeUnixNano.lstrip("0").isdecimal()
+        return (begins and recorded.type == "otlp.span") or recorded.type == "otlp.log"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
+def _told_until(store: Store) -> int:
+    """Up to which position everything is told, by the last that says it."""
+    if store.head(TOLD) < 0:
+        return 0
+    for recorded in store.read(TOLD, direction="backward"):
+        match recorded.data:
+            case {"until": int(until), "traces": list()} if until < recorded.position:
+                return until
+    return 0
 
 
 def _gather(held: GatheredSpans, recorded: Recorded) -> None:

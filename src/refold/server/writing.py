@@ -78,9 +78,10 @@ def _metadata(given: Any) -> dict[str, Any] | None:
 def _key(call: ServedCall, key: str) -> str:
     """The key as it is kept; of a token for some categories, one of those of the category alone.
 
-    Else whoever guesses another's key would be told that it is one.
+    Else whoever guesses another's key would be told that it is one. A category has no hyphen, so
+    those of two categories are never the same.
     """
-    return f"{category_of(call.stream)}/{key}" if call.grant.categories else key
+    return f"{category_of(call.stream)}-{key}" if call.grant.categories else key
 
 
 def _conditions(call: ServedCall, given: Any) -> dict[str, Any]:
