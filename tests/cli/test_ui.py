@@ -18,8 +18,12 @@ from tests.cli.running import Refold
 LIMIT_S = 60
 
 
-@pytest.mark.parametrize("name", ["calls.db", "calls.jsonl"])
-def test_it_serves_a_store_until_it_is_interrupted(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "by"), [("calls.db", signal.SIGINT), ("calls.jsonl", signal.SIGTERM)]
+)
+def test_it_serves_a_store_until_it_is_told_to_end(
+    tmp_path: Path, name: str, by: signal.Signals
+) -> None:
     """A file and a journal, neither with an event more or less afterwards."""
     with refold.open(tmp_path / name) as store:
         store.append("call-1", [UserUtterance(text="Is my table booked?")])
@@ -34,9 +38,10 @@ def test_it_serves_a_store_until_it_is_interrupted(tmp_path: Path, name: str) ->
         assert f"<bdi>--db</bdi> <bdi>{tmp_path / name}</bdi>" in marked
         assert "1 conversation," in found
     finally:
-        running.send_signal(signal.SIGINT)
+        running.send_signal(by)
         _, said = running.communicate(timeout=LIMIT_S)
     assert "Traceback" not in said
+    assert running.returncode == 0 or by == signal.SIGINT
     with refold.open(tmp_path / name, mode="read") as store:
         assert store.log_head() == 1
 

@@ -137,11 +137,17 @@ def test_a_trace_is_told_when_it_is_whole_and_silent(store: refold.Store) -> Non
 def test_what_others_wrote_in_its_streams_ends_no_telling(store: refold.Store) -> None:
     """Nor what is left of a span that was redacted whole."""
     trace = f"{1:032x}"
-    odd = [{}, None, {"record": 5}, {"record": {"traceId": trace, "spanId": "x"}}, "\ud7ff"]
+    odd: list[Any] = [
+        {},
+        None,
+        {"record": 5},
+        {"record": {"traceId": trace, "spanId": "x"}},
+        "\ud7ff",
+    ]
     for one in [*odd, {"record": {"traceId": trace, "spanId": "x", "startTimeUnixNano": "soon"}}]:
         store.append(f"otlp_received-{trace}", [refold.Event("otlp.span", one)])
-    for one in (None, {"until": 10**9}, {"until": "all"}, [1]):
-        store.append(received.TOLD, [refold.Event("otlp.told", one)])
+    said: list[Any] = [None, {"until": 10**9}, {"until": "all"}, [1]]
+    store.append(received.TOLD, [refold.Event("otlp.told", data) for data in said])
     store.append(received.TOLD, [refold.Event("note.taken", {"until": 1})])
     teller = Teller(store)
     kept(store, *turns()[:4])

@@ -86,9 +86,10 @@ def _serve(
     url: str, at: socket.socket, in_browser: bool, write: bool, options: dict[str, Any]
 ) -> None:
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(needs("pages are served by uvicorn", "ui")) from error
+    from refold.server.running import server
     from refold.ui import app
 
     with ExitStack() as held:
@@ -100,8 +101,7 @@ def _serve(
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
         if in_browser:
             webbrowser.open(address)
-        how = uvicorn.Config(served, log_level="warning", server_header=False, ws="none")
-        uvicorn.Server(how).run(sockets=[at])
+        server(served).run(sockets=[at])
 
 
 def _opened(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | None]:

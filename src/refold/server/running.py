@@ -82,8 +82,12 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nobody in any more, tell the subscribers, and wait for what runs."""
         app: Any = self.config.app
-        app.state.end()
+        getattr(app.state, "end", _nobody_follows)()
         await super().shutdown(sockets)
+
+
+def _nobody_follows() -> None:
+    pass
 
 
 class LimitedConnection(H11Protocol):
