@@ -118,7 +118,7 @@ class Telling:
             if any(_is_readable(one) for one in held):
                 continue
             holders = (one for one in self._holders(span) if one.kind == "model")
-            if not _is_readable(span) and any(map(_is_readable, holders)):
+            if any(map(_is_readable, holders)) and not _is_readable(span):
                 continue
             if len(held) == 1:
                 (last,) = held
