@@ -53,7 +53,7 @@ VERIFIED = (
 VALUES = {
     **dict.fromkeys(("--model", "--judge"), "openai:m"),
     **dict.fromkeys(("--prompt", "--judge-prompt"), "Be quick."),
-    **{"--price": "m=1,2", "--param": "a=1"},
+    **{"--price": "m=1,2", "--param": "a=1", "--on": "ray"},
     **{"--junit": "out.xml", "--summary": "out.md", "--report": "out.html"},
 }
 
