@@ -68,7 +68,7 @@ def serve_command(
     places, less = connections_for(connections)
     with closing(listening(host, port)) as at, ExitStack() as held:
         store, rows = _opened(url, held)
-        how: Any = {"hosts": [*LOOPBACK, host, *names], "tenant": _tenants(url, held)}
+        how: Any = {"hosts": [*LOOPBACK, host, *names], "tenant": _tenants(url)}
         given = app(store, tokens=known, rows=rows, **how)
         if less is not None:
             output.note(less)
@@ -79,7 +79,7 @@ def serve_command(
         server(given, connections_max=places).run(sockets=[at])
 
 
-def _tenants(url: str, held: ExitStack) -> Callable[[int], refold.Store] | None:
+def _tenants(url: str) -> Callable[[int], refold.Store] | None:
     """What opens the log of a tenant of the same store; None where a store has none."""
     if not url.startswith(("postgresql://", "postgres://")):
         return None
@@ -89,7 +89,7 @@ def _tenants(url: str, held: ExitStack) -> Callable[[int], refold.Store] | None:
     def opened(number: int) -> refold.Store:
         query = urlencode([*options, ("tenant", number)], quote_via=quote)
         with ctx.scope(cleanup=False):  # It is asked for on another thread.
-            return held.enter_context(open_store(parts._replace(query=query).geturl()))
+            return open_store(parts._replace(query=query).geturl())
 
     return opened
 

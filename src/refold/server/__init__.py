@@ -35,8 +35,9 @@ def app(
     ``tokens`` (:class:`refold.server.tokens.Tokens`) say who may do what; without them everybody
     may do everything. It answers to the names in ``hosts`` alone, at any port (DNS rebinding). The
     read model that conversations are found by is kept in ``store``, or in ``rows`` where that
-    cannot be written or keeps no tables. ``tenant`` opens the store of a tenant that a token is
-    for. The stores stay open; whoever opened them closes them when nobody is served any more.
+    cannot be written or keeps no tables. Both stay open; whoever opened them closes them when
+    nobody is served any more. ``tenant`` opens the store of a tenant that a token is for, which is
+    closed here: when others need its place, and when the server ends.
     Raises :class:`~refold.errors.UsageError` where the extra ``server`` is not installed.
     """
     try:
