@@ -21,19 +21,30 @@ def pages(scale: Scale) -> Workload:
         f"/conversations/long-1?at={long * EVENTS_A_TURN // 2}",
         f"/events/call-00005@{turns * EVENTS_A_TURN // 2}",
         "/events/long-1@100",
+        "/compare?a=call-00005&b=call-00006",
+        "/compare?a=long-1&b=long-2",
+        "/compare?a=long-1&b=long-2&only=differences&page=3",
+        "/replays",
+        *(f"/replays/brief{of}" for of in ("", "?behind=levels", "?behind=conversations")),
+        *("/prompts", "/projections", "/live"),
     )
     longest = {"address": "/conversations/long-1"}
     built = {"conversations": scale.log_streams, "turns": turns, "turns_long": long}
+    replayed = {"conversations": scale.log_streams // 50}
     return Workload(
         "ui-pages",
         f"pages of a store of {scale.log:,} events in {scale.log_streams:,} conversations, "
-        f"and one of {long:,} turns",
+        f"two of {long:,} turns, and a replay of {scale.log_streams // 50:,} of the former",
         "s",
         [
             Entry(one, Ask("pages", "page", {"address": one, "seconds": scale.seconds}))
             for one in addresses
         ]
-        + [Entry("/conversations/long-1 in Chromium", Ask("pages", "opened", longest))],
-        prepare=[Ask("pages", "build_pages", built)],
+        + [Entry("/conversations/long-1 in Chromium", Ask("pages", "opened", longest))]
+        + [
+            Entry(f"{one} made in the background", Ask("pages", "made", {"address": one}))
+            for one in ("/replays/brief", "/compare?a=long-1&b=long-2")
+        ],
+        prepare=[Ask("pages", "build_pages", built), Ask("pages", "replay_pages", replayed)],
         rounds=3,
     )

@@ -132,7 +132,10 @@ def test_no_page_shows_the_password_of_a_store_in_use(server: str) -> None:
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert running.stdout is not None
-        shown = httpx2.get(f"{running.stdout.readline().strip()}marked?mark=call-1", timeout=60)
+        first, _, query = running.stdout.readline().strip().partition("?")
+        asked = f"{first}marked?mark=call-1&{query}"
+        with httpx2.Client(timeout=60, follow_redirects=True) as client:
+            shown = client.get(asked)
     finally:
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)

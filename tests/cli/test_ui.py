@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 
 import httpx2
@@ -24,7 +25,7 @@ LIMIT_S = 60
 def test_it_serves_a_store_until_it_is_told_to_end(
     tmp_path: Path, name: str, by: signal.Signals
 ) -> None:
-    """A file and a journal, neither with an event more or less afterwards."""
+    """To whoever has the address; a file and a journal have no event more or less afterwards."""
     with refold.open(tmp_path / name) as store:
         store.append("call-1", [UserUtterance(text="Is my table booked?")])
     command = [sys.executable, "-m", "refold", "ui", "--db", str(tmp_path / name), "--port", "0"]
@@ -32,9 +33,13 @@ def test_it_serves_a_store_until_it_is_told_to_end(
     try:
         assert running.stdout is not None
         address = running.stdout.readline().strip()
-        assert "call-1" in httpx2.get(address, timeout=LIMIT_S).text
-        found = httpx2.get(f"{address}?q=booked", timeout=LIMIT_S).text
-        marked = httpx2.get(f"{address}marked?mark=call-1", timeout=LIMIT_S).text
+        first, _, token = address.partition("?token=")
+        assert len(token) > 30
+        assert httpx2.get(first, timeout=LIMIT_S).status_code == 403
+        with httpx2.Client(timeout=LIMIT_S, base_url=first, follow_redirects=True) as client:
+            assert "call-1" in client.get(address).text
+            found = client.get("/?q=booked").text
+            marked = client.get("/marked?mark=call-1").text
         assert f"<bdi>--db</bdi> <bdi>{tmp_path / name}</bdi>" in marked
         assert "1 conversation," in found
     finally:
@@ -62,6 +67,26 @@ def test_a_store_that_is_not_there_is_said(run: Refold) -> None:
     done = run("ui", "--db", "nothing.db", "--port", "0")
     assert (done.code, done.out) == (2, "")
     assert "nothing.db" in done.err
+
+
+def test_no_other_user_sees_the_token_of_a_browser_that_is_opened(
+    run: Refold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a browser is started with is a file of one's own that leads there, gone afterwards."""
+    opened: list[tuple[str, int, str]] = []
+
+    def browse(address: str) -> None:
+        path = Path(address.removeprefix("file://"))
+        opened.append((address, path.stat().st_mode & 0o777, path.read_text()))
+
+    monkeypatch.setattr(webbrowser, "open", browse)
+    with refold.open("refold.db"):
+        done = run("ui", "--open", "--port", "0")
+    ((address, mode, told),) = opened
+    assert "token" not in address
+    assert mode == 0o600
+    assert f"url={done.out.strip()}" in told
+    assert not Path(address.removeprefix("file://")).exists()
 
 
 def test_who_changes_something_is_said_only_where_something_can_be_changed(run: Refold) -> None:

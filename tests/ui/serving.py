@@ -20,9 +20,13 @@ LIMIT_S = 30
 
 
 @contextmanager
-def served(store: refold.Store, *, writing: Writing | None = None) -> Iterator[httpx2.Client]:
-    """A client of the pages of a store."""
-    with serving(app(store, writing=writing)) as client:
+def served(
+    store: refold.Store, *, writing: Writing | None = None, patience_s: float = LIMIT_S
+) -> Iterator[httpx2.Client]:
+    """A client of the pages of a store, which are whole, unless they are not to wait for that."""
+    application = app(store, writing=writing)
+    application.state.patience_s = patience_s
+    with serving(application) as client:
         yield client
 
 

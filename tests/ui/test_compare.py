@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import refold
 from refold.conversation.events import (
@@ -23,6 +26,7 @@ from refold.conversation.events import (
 from refold.conversation.governance import EffectCommitted, RedactionApplied
 from refold.errors import NotFound, UsageError
 from refold.replay import Action, Call, ChatRequest, Variant, branch_name, replay
+from refold.replay.report import render
 from refold.ui.compare import ROWS_A_PAGE, Compared, Gap, compared, without_shared
 from tests.replay.pages import Page
 from tests.replay.stories import CONFIGURED, asks_tool, opening, record, tells
@@ -32,6 +36,11 @@ from tests.ui.serving import served
 
 VARIANT = Variant(prompt="Be brief.", label="brief")
 REPLAYED = branch_name("call-1", VARIANT)
+NAMES = st.sampled_from(["a", "b", "to"])
+
+
+def quick(examples: int) -> settings:
+    return settings(max_examples=examples, deadline=None)
 
 
 def other_answer(request: ChatRequest) -> Action:
@@ -117,6 +126,72 @@ def test_what_differs_in_an_argument_is_never_equal(argument: str) -> None:
     assert levels(made)[-1] not in ("", "same")
     assert equal(made)["tools"] is False
     assert equal(made)["turns"] is False
+
+
+VALUES = st.recursive(
+    st.booleans() | st.integers(-3, 3) | st.text("ab ", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=4,
+)
+ARGUMENTS = st.dictionaries(NAMES, VALUES, max_size=3)
+TURNS = st.lists(st.sampled_from(["Hello", "No.", "Please do."]) | ARGUMENTS, max_size=6)
+
+
+@quick(25)
+@given(before=TURNS, after=TURNS, args=ARGUMENTS, others=ARGUMENTS)
+def test_wherever_an_argument_differs_it_is_shown(
+    before: list[Any], after: list[Any], args: dict[str, Any], others: dict[str, Any]
+) -> None:
+    """Among whatever turns, where the same call is made elsewhere too; the order is none."""
+    turned = dict(reversed(args.items()))
+    assert pair(spoken([*before, args, *after]), spoken([*before, turned, *after])).different == 0
+    if json.dumps(args, sort_keys=True) == json.dumps(others, sort_keys=True):
+        return
+    made = pair(spoken([*before, args, *after]), spoken([*before, others, *after]))
+    assert made.different > 0
+    assert equal(made)["turns"] is False
+    assert equal(made)["tools"] is False
+    (changed, *_) = (row for row in made.rows if row.level not in ("", "same"))
+    shown = render.macro("conversation.html", "row_of", changed)
+    assert "<ins" in shown or "<del" in shown or changed.level == "alone"
+
+
+def test_of_many_arguments_those_that_differ_are_shown() -> None:
+    """However far behind they stand; and each, where all are others."""
+    many = {f"n{number:02}": number for number in range(40)}
+    (row,) = pair(spoken([many]), spoken([many | {"n39": 0}])).rows
+    assert "/n39" in render.macro("conversation.html", "row_of", row)
+    (row,) = pair(spoken([{"a/b": []}]), spoken([{"c": {}}])).rows
+    shown = render.macro("conversation.html", "row_of", row)
+    assert "<del>[]</del>" in shown
+    assert "<ins>{}</ins>" in shown
+    assert "/a~1b" in shown
+
+
+@quick(25)
+@given(first=TURNS.filter(bool), second=TURNS.filter(bool))
+def test_every_turn_of_both_is_there_once_and_in_order(first: list[Any], second: list[Any]) -> None:
+    """Beside its like or alone: none is left out, doubled or moved."""
+    rows = pair(spoken(first), spoken(second)).rows
+    both = sum(row.level != "alone" for row in rows)
+    assert len(rows) - both == len(first) + len(second) - 2 * both
+    for side, name in (("call-1", "a"), ("call-2", "b")):
+        places = [
+            int(row.link.text.rpartition("@")[2])
+            for row in rows
+            if row.link.text.startswith(f"{side}@")
+        ]
+        assert places == sorted({*places}), name
+
+
+def spoken(turns: Sequence[Any]) -> list[object]:
+    """Words of a user, and calls of a tool with these arguments, an answer each."""
+    return [
+        UserUtterance(text=one)
+        if isinstance(one, str)
+        else ToolCall(f"c{place}", "book", json.dumps(one), message_id=f"m{place}")
+        for place, one in enumerate(turns)
+    ]
 
 
 def test_arguments_are_marked_by_path(client: httpx2.Client) -> None:

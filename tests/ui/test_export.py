@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -197,6 +198,39 @@ def test_an_earlier_export_is_replaced_and_nothing_else_is(
     with pytest.raises(UsageError, match="make it first"):
         export(store, tmp_path / "none" / "pages", until=until)
     assert [one.name for one in tmp_path.iterdir()] == ["pages"]
+
+
+@pytest.mark.parametrize("what", ["index.html", "."])
+def test_what_is_taken_away_meanwhile_is_missed(
+    store: refold.Store, tmp_path: Path, what: str
+) -> None:
+    """A folder that lacks a page is not put there, and what was there stays."""
+    until: dict[str, int | None] = {"con-1": None}
+    export(store, tmp_path / "pages", until=until)
+    before = files(tmp_path)
+
+    def take_away(done: int, _known: int) -> None:
+        if done == 2:
+            (new,) = tmp_path.glob(".pages.*.new")
+            (new / what).unlink() if (new / what).is_file() else shutil.rmtree(new)
+
+    with pytest.raises(UsageError):
+        export(store, tmp_path / "pages", until=until, progress=take_away)
+    assert files(tmp_path) == before
+    assert [one.name for one in tmp_path.iterdir()] == ["pages"]
+
+
+def test_what_somebody_puts_there_meanwhile_stays(store: refold.Store, tmp_path: Path) -> None:
+    """It is looked for again when all is written."""
+    until: dict[str, int | None] = {"con-1": None}
+    export(store, tmp_path / "pages", until=until)
+
+    def put(_done: int, _known: int) -> None:
+        (tmp_path / "pages" / "mine.txt").write_text("mine")
+
+    with pytest.raises(UsageError, match=r"mine\.txt"):
+        export(store, tmp_path / "pages", until=until, progress=put)
+    assert (tmp_path / "pages" / "mine.txt").read_text() == "mine"
 
 
 def test_what_ends_half_way_leaves_all_as_it_was(store: refold.Store, tmp_path: Path) -> None:

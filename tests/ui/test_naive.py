@@ -47,7 +47,8 @@ def said(chance: random.Random, count: int, *, late_us: int) -> Iterator[Event]:
         at_us = AT_US + number * 1_000_000 - chance.choice((0, 0, 0, late_us))
         call_id = str(chance.randrange(4))
         patch = {"op": "add", "path": f"/k{chance.randrange(3)}", "value": number}
-        cost, currency = Decimal(chance.randrange(1, 900)) / 10_000, chance.choice(("USD", "EUR"))
+        is_priced, currency = chance.random() < 0.9, chance.choice(("USD", "EUR"))
+        cost = Decimal(chance.randrange(900)) / 10_000 if is_priced else None
         event = chance.choice(
             (
                 UserUtterance(text=f"word{chance.randrange(5)}"),
@@ -114,6 +115,7 @@ def test_the_list_says_what_all_events_say(
         assert page.conversations == len(naive)
         assert page.events == sum(map(len, naive))
         assert page.errors == sum(map(errors_in, naive))
+        assert (page.answers, page.priced) == priced_in([one for of in naive for one in of])
         assert page.cost == {c: sum(one.get(c, Decimal()) for one in costs) for c in currencies}
 
 
@@ -131,6 +133,7 @@ def check_row(row: ListedConversation, events: Sequence[Recorded]) -> None:
     tools = [one.data["name"] for one in events if one.type.startswith("tool.call")]
     assert (row.events, row.errors) == (len(events), errors_in(events))
     assert row.cost == costs_of(events)
+    assert (row.answers, row.priced) == priced_in(events)
     assert list(row.tools) == list(dict.fromkeys(tools))
 
 
@@ -138,10 +141,15 @@ def errors_in(events: Sequence[Recorded]) -> int:
     return sum(bool(one.data.get("is_error")) for one in events)
 
 
+def priced_in(events: Sequence[Recorded]) -> tuple[int, int]:
+    answers = [one for one in events if one.type == "model.response"]
+    return len(answers), sum("cost" in one.data for one in answers)
+
+
 def costs_of(events: Sequence[Recorded]) -> dict[str, Decimal]:
     found: dict[str, Decimal] = {}
     for one in events:
-        if one.type == "model.response":
+        if one.type == "model.response" and "cost" in one.data:
             currency = one.data.get("currency", "USD")
             found[currency] = found.get(currency, Decimal()) + Decimal(one.data["cost"])
     return found

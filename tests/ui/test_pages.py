@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from urllib.parse import quote
 
 import httpx2
@@ -14,12 +15,14 @@ from refold.conversation.events import (
     AgentUtterance,
     ModelResponse,
     StatePatched,
+    Usage,
     UserUtterance,
 )
+from refold.conversation.governance import RedactionApplied
 from refold.conversation.voice import PlaybackInterrupted
 from refold.replay.datasets import Dataset
 from refold.ui.conversation import EVENTS_A_PAGE, shown
-from refold.ui.conversations import ROWS_A_PAGE
+from refold.ui.conversations import OPENING_CHARS_MAX, ROWS_A_PAGE
 from tests.replay.pages import Page
 from tests.replay.stories import asks_tool, opening, record, tells
 from tests.replay.test_report import HOSTILE, hostile_store
@@ -56,6 +59,24 @@ def test_the_list_says_what_all_come_to(client: httpx2.Client) -> None:
     assert "4 conversations" in totals.text
     assert "0.006 USD" in totals.text
     assert "lookup" in found.text
+
+
+def test_what_a_person_said_first_is_in_the_list_until_it_is_taken_out() -> None:
+    """Cut where it is long, of what was said itself; and never after a redaction."""
+    with refold.open("memory:") as made:
+        for name in ("call-1", "call-2"):
+            said = f"{name} wants a table. " + "word " * 99
+            words = [AgentUtterance(text="Good day"), UserUtterance(text=said)]
+            made.append(name, [*words, UserUtterance(text="And another thing")])
+        made.append("call-3", [AgentUtterance(text="Good day")])
+        noted = RedactionApplied("call-2@1", "/text", "removed", "asked by mail")
+        with served(made) as reader:
+            before = page(reader, "/").all("p", "said")
+            made.append("refold-privacy", [noted])
+            after = page(reader, "/").all("p", "said")
+    assert [e.text[:20] for e in before] == ["call-2 wants a table", "call-1 wants a table"]
+    assert {len(e.text) for e in before} == {OPENING_CHARS_MAX}
+    assert [e.text for e in after] == [before[1].text]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +145,31 @@ def test_tokens_that_nobody_counted_are_not_none() -> None:
         with served(made) as reader:
             (facts,) = page(reader, "/conversations/call-1").all("dl", "facts")
     assert "Tokensnot known" in "".join(facts.text.split("\n"))
+
+
+def test_what_is_not_known_of_some_answers_is_not_left_out_of_a_sum() -> None:
+    """It says at least, and of how many it is known; what is known to be 0 is 0."""
+    free = ModelResponse(message_id="n", model="m", usage=Usage(0, 0), cost=Decimal(0))
+    paid = ModelResponse(message_id="p", model="m", usage=Usage(1200, 30), cost=Decimal("0.5"))
+    with refold.open("memory:") as made:
+        for name, answers in (("free", [free]), ("some", [paid, ModelResponse(message_id="q")])):
+            made.append(f"call-{name}", answers)
+        with served(made) as reader:
+            shown = {
+                name: " ".join(
+                    page(reader, f"/conversations/call-{name}").all("main")[0].text.split()
+                )
+                for name in ("free", "some")
+            }
+            found = page(reader, "/")
+    assert "Tokens0 in, 0 out Cost0 USD" in shown["free"]
+    assert "Tokensat least 1,200 in, 30 out; not known of 1 of 2 answers" in shown["some"]
+    assert "Costat least 0.5 USD; not known of 1 of 2 answers" in shown["some"]
+    assert '"answers without tokens": 1' in shown["some"]
+    assert "cost at least 0.5 USD (not known of 1 of 3 answers)" in " ".join(
+        found.all("p", "totals")[0].text.split()
+    )
+    assert {"0 USD", "at least 0.5 USD"} <= {e.text for e in found.all("td", "n")}
 
 
 def test_the_shares_of_time_add_up(store: refold.Store) -> None:

@@ -26,7 +26,7 @@ from refold.readmodels import prompts as versions
 from refold.readmodels.finding import bring_up
 from refold.readmodels.searching import search
 from refold.ui import prompts
-from refold.ui.prompts import bars, listing, under
+from refold.ui.prompts import BAR_MIN, bars, listing, under
 from tests.replay.pages import Page
 from tests.replay.test_report import HOSTILE
 from tests.support.browser import Browser, browser
@@ -70,6 +70,10 @@ def store() -> Iterator[refold.Store]:
 
 @pytest.fixture(scope="module")
 def projector(store: refold.Store) -> Projector:
+    return search_of(store)
+
+
+def search_of(store: refold.Store) -> Projector:
     made = Projector(store, [search])
     bring_up(made, None)
     return made
@@ -96,10 +100,25 @@ def test_each_prompt_is_told_with_who_and_when(store: refold.Store, projector: P
         assert one.conversations == len(version.streams)
         assert one.first_at[:19] == version.first_at[:19]
         assert one.last_at[:19] == version.last_at[:19]
-    (second, whole), (first, most) = bars(made.prompts)
+    ((second, whole),), ((first, most), *_, (third, last)) = bars(projector, made.prompts)
     assert first == 0
-    assert first + most < second
+    assert first + most < third
+    assert third + last < second
     assert second + whole == pytest.approx(100)
+
+
+def test_prompts_that_alternate_are_in_force_in_turn() -> None:
+    """Each at its own times; what goes on at once, or one after the other, is one stretch."""
+    with refold.open("memory:") as made:
+        for hour in range(0, 40, 10):
+            for more in range(2):
+                text = TEXTS[hour // 10 % 2]
+                talked(made, f"call-{hour + more}", hour, text, agent="desk")
+        found = listing(made, search_of(made))
+        second, first = found.bars
+    assert [start for start, _ in first] == pytest.approx([0, 98.5 * 2 / 3])
+    assert [start for start, _ in second] == pytest.approx([98.5 / 3, 98.5])
+    assert {width for _, width in (*first, *second)} == {BAR_MIN}
 
 
 def test_what_came_under_a_prompt_is_counted(projector: Projector) -> None:
@@ -210,7 +229,7 @@ def test_two_are_chosen_and_compared(client: httpx2.Client, tab: Browser, width:
     tab.said.clear()
     tab.go(str(client.base_url.join("/prompts")), width=width)
     assert tab.value("document.documentElement.scrollWidth") <= width
-    tab.value("document.querySelector('.prompts').closest('form').requestSubmit()")
+    tab.value("document.querySelector('.titled').closest('form').requestSubmit()")
     for part in (f"a={FIRST}", f"b={SECOND}"):
         tab.until(f"location.search.includes('{part}')")
     tab.until("document.querySelectorAll('ins').length === 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,12 @@ from starlette.testclient import TestClient
 
 import refold
 from refold.conversation import Attributes, UserUtterance
+from refold.errors import Unavailable
 from refold.privacy import CONVERSATION, Privacy, new_keyring
 from refold.privacy.holds import place_hold
 from refold.replay import ChatEndpoint, compare, replays
 from refold.replay.datasets import Dataset
-from refold.ui import app
+from refold.ui import app, starting
 from refold.ui.forms import FORMS
 from refold.ui.sending import FIELDS_MAX, SENT_BYTES_MAX
 from refold.ui.writing import Writing
@@ -485,6 +487,29 @@ def test_a_replay_that_cannot_be_is_not_begun(
     assert store.log_head() == before
 
 
+def test_what_fails_when_nobody_waits_any_more_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the page that lists what was started; an error nobody foresaw on the terminal too."""
+    monkeypatch.setattr(starting, "BEGIN_MAX_S", 0)
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda hooked: told.append(hooked.exc_value))
+    for error, said in ((Unavailable("it is away"), "it is away"), (KeyError("x"), "terminal")):
+        kept, until = starting.StartedReplays(), threading.Event()
+
+        def run(_: object, why: Exception = error, until: threading.Event = until) -> Any:
+            assert until.wait(60)
+            raise why
+
+        kept.start("v", 1, run)
+        until.set()
+        (going,) = (one for one in threading.enumerate() if one.name == "replay")
+        going.join(60)
+        (one,) = kept
+        assert said in one.ended
+    assert [type(one) for one in told] == [KeyError]
+
+
 def test_one_replay_goes_on_at_a_time(store: refold.Store) -> None:
     """The second is told how far the first is; who stops answering is told of too."""
     with ChatServer(as_message) as server:
@@ -518,6 +543,28 @@ def test_what_is_encrypted_is_not_looked_past(tmp_path: Path) -> None:
         answer = client.post("/write/redact", data=fields, headers=HERE)
         assert answer.status_code == 400
         assert made.log_head() == before
+
+
+def test_with_the_keyring_what_is_encrypted_is_taken_out_too(tmp_path: Path) -> None:
+    """What repeats it goes wherever it stands, and who looked into it is on record."""
+    ring = new_keyring()
+    with refold.open(tmp_path / "a.db", privacy=Privacy(ring, CONVERSATION, actor="a")) as made:
+        made.append("call-1", [UserUtterance(text=f"My card is {CARD}.")])
+    reads = Privacy(ring, actor="ann", purpose="redaction")
+    with (
+        refold.open(tmp_path / "a.db", mode="write") as made,
+        refold.open(tmp_path / "a.db", mode="write", privacy=reads) as unlocked,
+    ):
+        made.append("call-1", [refold.Event("note.made", {"card": CARD})])
+        client = reader(made, Writing(actor="ann", unlocked=unlocked))
+        what = {"event": "call-1@1", "field": "card"}
+        shown = client.get("/write/redact", params=what).text
+        assert "call-1@0" in shown
+        assert send(client, "redact", **what, reason="asked").status_code == 303
+        assert CARD not in client.get("/conversations/call-1").text
+        kept = [one.data for one in unlocked.read("call-1")]
+    assert CARD not in str(kept)
+    assert "My card is" in str(kept)
 
 
 def test_what_is_marked_in_the_list_fills_the_form(client: TestClient) -> None:

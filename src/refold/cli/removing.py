@@ -18,18 +18,20 @@ from refold.errors import UsageError
 if TYPE_CHECKING:
     from refold.privacy.erasure import Erased
     from refold.privacy.policy import RetentionClass
+    from refold.privacy.privacy import Privacy
     from refold.privacy.removing import Removed, ValueChange
 
 SHOWN_MAX: Final = 1_000
+keyring_option: Final = option(
+    "--keyring",
+    envvar="REFOLD_KEYRING",
+    metavar="FILE",
+    help="The keys of what is encrypted; REFOLD_KEYRING_KEYS may hold it instead.",
+)
 removing_options = together(
     option("--reason", required=True, metavar="TEXT", help="Why."),
     option("--by", metavar="NAME", help="By whose word."),
-    option(
-        "--keyring",
-        envvar="REFOLD_KEYRING",
-        metavar="FILE",
-        help="The keys of what is encrypted; REFOLD_KEYRING_KEYS may hold it instead.",
-    ),
+    keyring_option,
     option("--dry-run", is_flag=True, help="List what would go, and change nothing."),
 )
 
@@ -45,18 +47,24 @@ def removing(
     despite_floor: bool = False,
 ) -> Iterator[tuple[refold.Store, dict[str, Any]]]:
     """A store to take something out of, with its keyring where one is given; and why, and how."""
+    from refold.privacy.removing import Removal
+
+    reads = unlocking(keyring, actor=by or "refold", purpose=purpose)
+    how: Any = {} if reads is None else {"privacy": reads}
+    why = Removal(reason, by, classes(), despite_floor)
+    with opened(url, mode="write", **how) as store, output.progress(purpose) as tell:
+        yield store, {"wanted": why, "progress": lambda done, whole: tell(done, whole)}
+
+
+def unlocking(keyring: str | None, *, actor: str, purpose: str) -> Privacy | None:
+    """How a store is opened with the keyring that a file or the environment holds, if any does."""
     from refold.privacy.keyring import PASSPHRASE, keyring_of_environment, load_keyring
     from refold.privacy.privacy import Privacy
-    from refold.privacy.removing import Removal
 
     keys = keyring_of_environment()
     if keyring is not None:
         keys = load_keyring(keyring, passphrase=os.environ.get(PASSPHRASE, ""))
-    reads = Privacy(keys, actor=by or "refold", purpose=purpose)
-    how: Any = {} if keys is None else {"privacy": reads}
-    why = Removal(reason, by, classes(), despite_floor)
-    with opened(url, mode="write", **how) as store, output.progress(purpose) as tell:
-        yield store, {"wanted": why, "progress": lambda done, whole: tell(done, whole)}
+    return None if keys is None else Privacy(keys, actor=actor, purpose=purpose)
 
 
 def classes() -> dict[str, RetentionClass]:

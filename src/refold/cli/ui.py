@@ -5,15 +5,19 @@ from __future__ import annotations
 import socket
 import sys
 import webbrowser
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from getpass import getuser
+from pathlib import Path
+from secrets import token_urlsafe
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 import refold
 from refold.cli import endpoint, output
 from refold.cli.listening import listening
 from refold.cli.options import command, int_option, named_store, no_effect, opened, option
-from refold.cli.removing import classes
+from refold.cli.removing import classes, keyring_option, unlocking
 from refold.cli.static_pages import no_selection, selected_for, static_options, write_pages
 from refold.cli.text import address as address_of
 from refold.errors import UsageError
@@ -37,6 +41,7 @@ PORT: Final = 8712
     metavar="NAME",
     help="With --write: who does it, as events say.  [default: who is logged in here]",
 )
+@keyring_option
 @endpoint.base_url_option
 @endpoint.api_option("--api")
 @endpoint.price_options
@@ -53,11 +58,12 @@ def ui_command(
 ) -> None:
     """Look at a store in the browser.
 
-    Served on 127.0.0.1 until Ctrl-C, to this machine alone: which conversations there are, each
-    with its state at any event, and the exact bytes behind an answer. It only reads, but with
-    --write: then labels, scores and notes can be given, datasets made, replays started, and values
-    taken out for a reason. Replays ask --base-url; the key is read from REFOLD_API_KEY or
-    OPENAI_API_KEY. Needs `pip install 'refold[ui]'`.
+    Served on 127.0.0.1 until Ctrl-C: which conversations there are, each with its state at any
+    event, and the exact bytes behind an answer. The address that is printed has a token in it and
+    lets a browser in; nobody else on this machine is. It only reads, but with --write: then
+    labels, scores and notes can be given, datasets made, replays started, and values taken out for
+    a reason, of what is encrypted too where --keyring is given. Replays ask --base-url; the key is
+    read from REFOLD_API_KEY or OPENAI_API_KEY. Needs `pip install 'refold[ui]'`.
 
     With --export the same pages are written to a folder, to be sent or kept: of the conversations
     that are named, or of a category, and fit the other options, or of the whole store. It is new,
@@ -94,14 +100,25 @@ def _serve(
 
     with ExitStack() as held:
         store, rows = _to_write(url, held) if write else _opened(url, held)
-        served = app(store, rows=rows, writing=_writing(**options) if write else None)
+        secret = token_urlsafe()
+        writing = _writing(url, held, **options) if write else None
+        served = app(store, rows=rows, writing=writing, token=secret)
         served.state.db = address_of(url) if named_store() else ""
-        address = f"http://127.0.0.1:{at.getsockname()[1]}/"
+        address = f"http://127.0.0.1:{at.getsockname()[1]}/?token={secret}"
         output.show({"address": address}, [address])
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
         if in_browser:
-            webbrowser.open(address)
+            webbrowser.open(held.enter_context(_leading_to(address)))
         server(served).run(sockets=[at])
+
+
+@contextmanager
+def _leading_to(address: str) -> Iterator[str]:
+    """A page of a file that only its owner reads: others see what a browser is started with."""
+    with NamedTemporaryFile("w", suffix=".html") as file:
+        file.write(f'<meta http-equiv="refresh" content="0; url={address}">\n')
+        file.flush()
+        yield Path(file.name).as_uri()
 
 
 def _opened(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | None]:
@@ -121,7 +138,15 @@ def _to_write(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | N
     return store, held.enter_context(refold.open("memory:")) if url.endswith(".jsonl") else None
 
 
-def _writing(actor: str | None, base_url: str, api: str, **prices: Any) -> Writing:
+def _writing(
+    url: str,
+    held: ExitStack,
+    actor: str | None,
+    keyring: str | None,
+    base_url: str,
+    api: str,
+    **prices: Any,
+) -> Writing:
     from refold.ui.writing import Writing
 
     candidate = None
@@ -130,4 +155,8 @@ def _writing(actor: str | None, base_url: str, api: str, **prices: Any) -> Writi
     except UsageError as error:
         output.note(f"no replay can be started: {error.message}")
     how: Any = endpoint.prices_of(prices)
-    return Writing(actor=actor or getuser(), candidate=candidate, classes=classes(), **how)
+    actor = actor or getuser()
+    reads = unlocking(keyring, actor=actor, purpose="redaction")
+    if reads is not None:
+        how["unlocked"] = held.enter_context(refold.open(url, mode="write", privacy=reads))
+    return Writing(actor=actor, candidate=candidate, classes=classes(), **how)

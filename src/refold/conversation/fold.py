@@ -174,10 +174,12 @@ def _responded(state: State, event: events.ModelResponse, _id: str, at_us: int) 
     usage, totals = event.usage, state.usage
     totals.responses += 1
     if usage is not None:
+        totals.counted += 1
         totals.input_tokens += usage.input_tokens
         totals.output_tokens += usage.output_tokens
         totals.cached_tokens += usage.cached_tokens
     if event.cost is not None:
+        totals.priced += 1
         add(state.cost, event.currency, event.cost)
     return state if at_us == state.last_at_us else _lengthen(state, at_us)
 

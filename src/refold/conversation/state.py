@@ -76,9 +76,15 @@ class ToolUse(Occurrence[events.ToolCall], kw_only=True):
 
 
 class UsageTotals(msgspec.Struct, kw_only=True):
-    """Tokens of all answers; ``responses`` counts the answers."""
+    """Tokens of all answers; ``responses`` counts the answers.
+
+    The tokens of ``counted`` of them are known, and the cost of ``priced``: of the others nothing
+    is in any sum.
+    """
 
     responses: int = 0
+    counted: int = 0
+    priced: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0

@@ -65,15 +65,20 @@ def prompt_versions(store: Store) -> list[PromptVersion]:
 def agent_versions(store: Store) -> dict[str, list[str]]:
     """The conversations under each version that agents were configured with, as they recorded it.
 
-    By its name, in the order of the first time that each was in force.
+    By its name, in the order of the first time that each was in force; where several agents had
+    versions, by the name of the agent and that of the version.
     """
     check_store(store, call="agent_versions", instead="give refold.open(…)")
-    first_us: dict[str, int] = {}
-    streams: dict[str, dict[str, None]] = {}
+    first_us: dict[tuple[str, str], int] = {}
+    streams: dict[tuple[str, str], dict[str, None]] = {}
     for recorded in parts_of(store.read_all(types=["agent.configured"])):
-        name = recorded.to_class(AgentConfigured).version
-        if name and happened(recorded):
-            at = recorded.occurred_at_us
-            first_us[name] = min(first_us.get(name, at), at)
-            streams.setdefault(name, {})[recorded.stream] = None
-    return {name: [*streams[name]] for name in sorted(first_us, key=lambda one: first_us[one])}
+        told = recorded.to_class(AgentConfigured)
+        if told.version and happened(recorded):
+            own = str(told.agent or recorded.noted("agent") or ""), told.version
+            first_us[own] = min(first_us.get(own, at := recorded.occurred_at_us), at)
+            streams.setdefault(own, {})[recorded.stream] = None
+    is_one = len({agent for agent, _ in first_us}) < 2
+    return {
+        own[1] if is_one else f"{own[0] or 'unnamed'} {own[1]}": [*streams[own]]
+        for own in sorted(first_us, key=first_us.__getitem__)
+    }

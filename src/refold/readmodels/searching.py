@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.conversation import events
+from refold.conversation import events, governance
 from refold.conversation.amounts import add
 from refold.conversation.attributes import Attributes, names_in
 from refold.core import jsonvalue
@@ -26,8 +26,10 @@ from refold.readmodels.columns import shown
 class SearchStreamRow(msgspec.Struct):
     """A stream: when it went on, what was said, what went wrong, what it cost, what it is known by.
 
-    ``cost`` and ``attributes`` are JSON. What stands up to the position ``gone_at`` was taken back;
-    ``events`` counts what there was since.
+    ``cost`` and ``attributes`` are JSON; the cost of ``priced`` of the ``answers`` is known.
+    What stands up to the position ``gone_at`` was taken back;
+    ``events`` counts what there was since. ``opening`` is the version of the first words of a
+    person, at the position ``opening_at``; the words themselves are not kept twice.
     """
 
     stream: str
@@ -36,10 +38,14 @@ class SearchStreamRow(msgspec.Struct):
     events: int = 0
     turns: int = 0
     errors: int = 0
+    answers: int = 0
+    priced: int = 0
     cost: str = "{}"
     outcome: str | None = None
     attributes: str = "{}"
     gone_at: int = 0
+    opening: int = -1
+    opening_at: int = 0
     item_at: int = 0
     item_errors: int = 0
     item_turns: int = 0
@@ -94,7 +100,7 @@ JOIN {search_streams} AS one ON one.stream = texts.stream
 WHERE texts.rowid > one.gone_at
 """
 search: Final = Projection(
-    "search", tables=[STREAMS, NAMES, ITEMS, TEXTS], views={"search": SAID}, revision=4
+    "search", tables=[STREAMS, NAMES, ITEMS, TEXTS], views={"search": SAID}, revision=5
 )
 """What streams are found by: times, agents, models, tools, prompts, outcomes, errors, cost, words.
 """
@@ -191,7 +197,11 @@ def _happened(rows: Rows, event: Any, recorded: Recorded) -> None:
     names, text, is_error = facts_of(event)
     row.errors += is_error
     row.turns += isinstance(event, events.UserUtterance | events.AgentUtterance)
+    if isinstance(event, events.UserUtterance) and not row.opening_at and event.text.strip():
+        row.opening, row.opening_at = recorded.version, recorded.position
+    row.answers += isinstance(event, events.ModelResponse)
     if isinstance(event, events.ModelResponse) and event.cost is not None:
+        row.priced += 1
         totals = amounts_in(row.cost)
         add(totals, event.currency, event.cost)
         row.cost = _encode(totals).decode()
@@ -200,6 +210,16 @@ def _happened(rows: Rows, event: Any, recorded: Recorded) -> None:
         row.item_at = row.item_at or recorded.position
         _say(rows, row.stream, text, recorded)
     rows.put(STREAMS, row)
+
+
+@search.on(governance.RedactionApplied)
+def _redacted(rows: Rows, event: governance.RedactionApplied, recorded: Recorded) -> None:
+    _passed(rows, recorded)
+    stream, _, version = event.event.rpartition("@")
+    row = rows.get(STREAMS, (stream,))
+    if row is not None and version == str(row.opening):
+        row.opening = -1
+        rows.put(STREAMS, row)
 
 
 @search.on_every
@@ -286,6 +306,8 @@ def _popped(rows: Rows, event: Any, recorded: Recorded) -> None:
     if item is not None and row is not None:
         row.errors, row.item_errors = row.errors - item.errors, row.item_errors - item.errors
         row.turns, row.item_turns = row.turns - item.turns, row.item_turns - item.turns
+        if row.opening_at >= item.first:
+            row.opening, row.opening_at = -1, 0
         rows.put(STREAMS, row)
         # The last item is popped: a name that came with it is said by none before, and none after.
         for named in rows.execute(_NAMED_BETWEEN, (item.stream, item.first, item.last)):

@@ -5,7 +5,7 @@ Conversations are compared one at a time, so that any number of them fits into m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any, Final, NamedTuple
@@ -272,6 +272,7 @@ def compare(
     ignore: Iterable[str] = (),
     prices: Prices | None = None,
     judge: Judge | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Comparison:
     """Compare what a replay of ``variant`` put on the streams' branches with what was recorded.
 
@@ -281,7 +282,8 @@ def compare(
     are in no verdict. ``checks`` (:func:`~refold.replay.checks.reading.read_check`) are made of
     both answers at each decision, and ``judge`` scores them by what it has said
     (:func:`~refold.replay.judging.ask_judge`). ``ignore`` names fields of arguments that do not
-    count: ``book/request_id``. ``prices`` by model give a cost to answers without one. Raises
+    count: ``book/request_id``. ``prices`` by model give a cost to answers without one.
+    ``progress`` is told how many conversations were read, and of how many. Raises
     :class:`~refold.errors.NotFound` for a stream that does not exist, :class:`UsageError` for a
     control with another prompt, tools, model or parameters (but a seed) than were recorded.
     """
@@ -292,12 +294,10 @@ def compare(
     asked = [(variant, sample), *_as_control(control, control_sample, variant.made)]
     scoring = Scoring(checks, None if judge is None else Judgements(store, judge))
     how: Any = {"scoring": scoring, "ignored": ignored(ignore), "prices": prices}
-    sides = [Conversations(store, those, *one, **how) for one in asked]
-    sides[0].control = next(iter(sides[1:]), None)
-    check_other([place.branch for side in sides for place in side._places])
+    sides = _sides([Conversations(store, those, *one, **how) for one in asked])
     promises = promised(*(one.declared() for one in sides), asked=question.deciding)
     known = measured(checks, judge, is_timed=promises.is_timed, mode=variant.made)
-    tallies, arms, without_cluster = _counted(sides[0], question, control, known)
+    tallies, arms, without_cluster = _counted(sides[0], question, control, known, progress)
     figures, unreadable = [tally.figures() for tally in tallies], sides[0].unreadable
     said = [MODES[variant.made], *promises.said, *_unread(unreadable), *scoring.said]
     is_complete = not unreadable and all(one.accounting.is_complete for one in figures)
@@ -319,6 +319,12 @@ def compare(
         not_measured=" ".join(said),
         conversations=sides[0],
     )
+
+
+def _sides(sides: list[Conversations]) -> list[Conversations]:
+    sides[0].control = next(iter(sides[1:]), None)
+    check_other([place.branch for side in sides for place in side._places])
+    return sides
 
 
 def _check(store: Store, variant: Variant, prices: Prices | None) -> None:
@@ -348,15 +354,15 @@ def _counted(
     question: Question,
     control: Variant | None,
     known: Mapping[str, Metric],
+    progress: Callable[[int, int], object] | None,
 ) -> tuple[list[Tally], tuple[Arm, Arm], int]:
-    """Count all of it on each side; where there is no control, the record is one.
-
-    The counts, what both arms gave, and of how many conversations the cluster is not known.
-    """
+    """The counts of each side, the arms, and of how many conversations the cluster is unknown."""
     arms = _arms(question, known, has_control=control is not None)
     modes = [answered.mode] + [one.mode for one in [answered.control] if one is not None]
     tallies, without_cluster = [Tally(mode) for mode in modes], 0
-    for one in answered.beside(question.cluster):
+    for read, one in enumerate(answered.beside(question.cluster)):
+        if progress is not None:
+            progress(read, len(answered.terms))
         without_cluster += one.cluster is None
         if control is not None and answered.control is not None:
             asked = answered.control.terms[one.stream].values()

@@ -28,6 +28,7 @@ def app(
     hosts: Sequence[str] = LOOPBACK,
     rows: Store | None = None,
     writing: Writing | None = None,
+    token: str | None = None,
 ) -> Starlette:
     """An ASGI application with the pages of a store, to serve or to mount in one's own.
 
@@ -35,11 +36,12 @@ def app(
     its own lead here is refused (DNS rebinding). The read model that conversations are found by
     is kept in ``store``, or in ``rows`` where that cannot be written or keeps no tables.
     ``writing`` says what may be changed through the pages, and in whose name; without it they only
-    read.
+    read. With a ``token`` whoever opens an address with ``?token=`` of it is let in, by a cookie
+    from then on, and nobody else; without, everybody who reaches it is.
     Raises :class:`~refold.errors.UsageError` where the extra ``ui`` is not installed.
     """
     try:
         from refold.ui.application import application
     except ModuleNotFoundError as error:
         raise UsageError(needs("pages are served by starlette", "ui")) from error
-    return application(store, hosts=hosts, rows=rows, writing=writing)
+    return application(store, hosts=hosts, rows=rows, writing=writing, token=token)

@@ -30,7 +30,9 @@ from refold.ui import (
     runs,
     verdict,
 )
+from refold.ui.entrance import Entrance
 from refold.ui.guard import guarding
+from refold.ui.making import PATIENCE_S, KeptResults
 from refold.ui.pages import ASSETS, asset
 from refold.ui.sending import form_page, send
 from refold.ui.visit import Visit, rendered
@@ -57,7 +59,12 @@ _STATUS: Final = {UsageError: 400, NotFound: 404, Unavailable: 503}
 
 
 def application(
-    store: Store, *, hosts: Sequence[str], rows: Store | None, writing: Writing | None
+    store: Store,
+    *,
+    hosts: Sequence[str],
+    rows: Store | None,
+    writing: Writing | None,
+    token: str | None = None,
 ) -> Starlette:
     """See :func:`refold.ui.app`."""
     routes = [
@@ -68,11 +75,14 @@ def application(
         Route("/write/{form}", partial(send, store), methods=["POST"]),
         Route("/static/{name}", _static, methods=["GET"]),
     ]
+    passed = [Middleware(Guard, hosts=hosts, **guarding(is_written=writing is not None))]
+    passed += [] if token is None else [Middleware(Entrance, token=token)]
     made = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, hosts=hosts, **guarding(is_written=writing is not None))],
+        middleware=passed,
         exception_handlers={404: _no_page, 500: _broken},
     )
+    made.state.kept, made.state.patience_s = KeptResults(), PATIENCE_S
     made.state.forms = None if writing is None else Forms(writing)
     return made
 

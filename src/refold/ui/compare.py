@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from refold import Store
 from refold.errors import UsageError
 from refold.replay.compare import Conversations
-from refold.replay.plan import plan_of
+from refold.replay.plan import plan_name, plan_of
 from refold.replay.replays import ReplayBranch, replay_on
 from refold.replay.report import render
 from refold.replay.report.facts import SHARED, ComparedFact, answered, came, facts
 from refold.replay.report.pairs import paired_rows
 from refold.replay.report.turns import TurnRow, conversation_rows, without_redacted
+from refold.replay.variant import REPLAY_MARK
 from refold.ui.pages import place
 from refold.ui.visit import Visit
 
@@ -51,16 +52,22 @@ def screen(visit: Visit) -> str:
     """The page of two conversations; a form where it is not said which."""
     a, b = asked_pair(visit)
     is_only = visit.text("only") == DIFFERENCES
+    values: dict[str, Any] = {"a": a, "b": b, "asked": visit.request.url.query, "pair": None}
     if not (a and b):
-        return visit.page("compare.html", pair=None, a=a, b=b)
-    made = compared(visit.store, a, b)
+        return visit.page("compare.html", **values, is_awaited=False)
+    ends = ends_of(visit.store, a, b)
+    at = visit.made(("compare", a, b), ends, lambda _: compared(visit.store, a, b))
+    made = at.value
+    if made is None:
+        return visit.page("compare.html", **values, is_awaited=True)
     every = list(without_shared(made.rows)) if is_only else list(made.rows)
     pages = max(1, -(-len(every) // ROWS_A_PAGE))
     page = min(max(visit.number("page") or page_with(every, visit.text("at")), 1), pages)
     shown = every[(page - 1) * ROWS_A_PAGE : page * ROWS_A_PAGE]
     items = [one if isinstance(one, Gap) else _written(visit, one) for one in shown]
-    values = {"items": items, "page": page, "pages": pages, "only": DIFFERENCES * is_only}
-    return visit.page("compare.html", pair=made, a=made.a, b=made.b, **values)
+    values |= {"pair": made, "a": made.a, "b": made.b, "is_newest": at.is_newest}
+    values |= {"items": items, "page": page, "pages": pages, "only": DIFFERENCES * is_only}
+    return visit.page("compare.html", **values, is_awaited=False)
 
 
 def page_with(items: Sequence[TurnRow | Gap], event_id: str) -> int:
@@ -79,6 +86,13 @@ def asked_pair(visit: Visit) -> tuple[str, str]:
     if len(marked) != 2:
         raise UsageError(f"{len(marked)} are marked: mark the two that are to be compared")
     return marked[0], marked[1]
+
+
+def ends_of(store: Store, a: str, b: str) -> Sequence[int]:
+    """How far all goes that two are compared by: they compare the same while this is."""
+    variants = [one.partition(REPLAY_MARK)[2].partition("-")[0] for one in (a, b)]
+    plans = [plan_name(one) for one in variants if one]
+    return [store.head(name) for name in (a, b, *plans)]
 
 
 def compared(store: Store, a: str, b: str) -> Compared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from refold import Store
 from refold.conversation.amounts import add, read_amount
 from refold.conversation.attributes import Attributes
-from refold.errors import NotFound, UsageError
+from refold.errors import NotFound, RefoldError, UsageError
 from refold.projections import Projector
 from refold.readmodels import Wanted, find
 from refold.readmodels.finding import fitting, is_over
@@ -21,22 +22,30 @@ from refold.ui import asked
 from refold.ui.current import RowsBehind, brought_up
 from refold.ui.visit import Visit
 
-ROWS_A_PAGE: Final = 100
+ROWS_A_PAGE: Final = 50
+OPENING_CHARS_MAX: Final = 90
 BESIDE: Final = ("replay~", "dataset~", "refold-")
 """Streams that hold what refold keeps for itself begin so."""
+_SPOKEN: Final = ("user.utterance",)
 _IS_LISTED: Final = " AND ".join(f"substr(stream, 1, {len(one)}) <> '{one}'" for one in BESIDE)
-_FITTING: Final = "SELECT stream, cost, events, turns, errors FROM search_streams AS one WHERE {}"
+_FITTING: Final = """SELECT stream, cost, events, turns, errors, answers, priced
+FROM search_streams AS one WHERE {}"""
 _ORDERED: Final = """SELECT stream, cost FROM search_streams AS one
 WHERE {} ORDER BY last_at DESC, stream"""
 _LISTED: Final = """SELECT
-    stream, first_at, last_at, events, turns, errors, cost, outcome, attributes
+    stream, first_at, last_at, events, turns, errors, answers, priced, cost,
+    opening, outcome, attributes
 FROM search_streams WHERE stream IN ({})"""
 _TOOLS: Final = """SELECT stream, name FROM search_names
 WHERE kind = 'tool' AND stream IN ({}) ORDER BY stream, position"""
 
 
 class ListedConversation(NamedTuple):
-    """A line of the list. Times are RFC 3339, ``cost`` is by currency, ``tools`` their names."""
+    """A line of the list. Times are RFC 3339, ``tools`` their names.
+
+    ``cost`` is by currency, of those answers that are ``priced``. ``opening`` is what a person said
+    first, as far as it is kept.
+    """
 
     stream: str
     first_at: str
@@ -44,7 +53,10 @@ class ListedConversation(NamedTuple):
     events: int
     turns: int
     errors: int
+    answers: int
+    priced: int
     cost: dict[str, Decimal]
+    opening: str
     outcome: str | None
     known_by: Attributes
     tools: Sequence[str]
@@ -64,6 +76,8 @@ class ConversationPage(NamedTuple):
     events: int
     turns: int
     errors: int
+    answers: int
+    priced: int
     cost: dict[str, Decimal]
     unread: Sequence[str]
     behind: RowsBehind | None = None
@@ -108,7 +122,7 @@ def listing(
     projector = Projector(store, [search], rows=rows)
     (status,) = projector.status()
     if status.state != "current" or (behind and wanted.sample is not None):
-        return ConversationPage((), 1, 1, 0, 0, 0, 0, {}, (), behind)
+        return ConversationPage((), 1, 1, 0, 0, 0, 0, 0, 0, {}, (), behind)
     condition, values = fitting(projector, wanted)
     least = read_amount(wanted.cost_over)
     fit = f"{condition} AND {_IS_LISTED}"
@@ -122,13 +136,15 @@ def listing(
     pages = max(1, -(-len(found) // ROWS_A_PAGE))
     page = min(max(page, 1), pages)
     return ConversationPage(
-        rows=_lines(projector, _names(projector, least, among, fit, values, page)),
+        rows=_lines(store, projector, _names(projector, least, among, fit, values, page)),
         page=page,
         pages=pages,
         conversations=len(found),
         events=sum(row[1] for row in found),
         turns=sum(row[2] for row in found),
         errors=sum(row[3] for row in found),
+        answers=sum(row[4] for row in found),
+        priced=sum(row[5] for row in found),
         cost=_cost(row[0] for row in found),
         unread=[parked.stream for parked in status.parked],
         behind=behind,
@@ -169,25 +185,29 @@ def _names(
     return list(islice(fitting, skipped, skipped + ROWS_A_PAGE))
 
 
-def _lines(projector: Projector, names: Sequence[str]) -> Sequence[ListedConversation]:
+def _said(store: Store, stream: str, version: int) -> str:
+    """The beginning of what a person said in an event; "" where that cannot be read."""
+    if version < 0:
+        return ""
+    with suppress(RefoldError):
+        for recorded in store.read(stream, from_version=version, to_version=version):
+            for part in recorded.parts(among=_SPOKEN):
+                if part.type == _SPOKEN[0] and isinstance(text := part.data.get("text"), str):
+                    return text[:OPENING_CHARS_MAX]
+    return ""
+
+
+def _lines(
+    store: Store, projector: Projector, names: Sequence[str]
+) -> Sequence[ListedConversation]:
     marks = ", ".join("?" * len(names)) or "NULL"
     tools: dict[str, list[str]] = {name: [] for name in names}
     for stream, name in projector.query(_TOOLS.format(marks), names):
         tools[stream].append(name)
     made: dict[str, ListedConversation] = {}
-    for stream, first, last, events, turns, errors, cost, outcome, known in projector.query(
-        _LISTED.format(marks), names
-    ):
-        made[stream] = ListedConversation(
-            stream=stream,
-            first_at=first,
-            last_at=last,
-            events=events,
-            turns=turns,
-            errors=errors,
-            cost=amounts_in(cost),
-            outcome=outcome,
-            known_by=attributes_in(known),
-            tools=tools[stream],
-        )
+    for row in projector.query(_LISTED.format(marks), names):
+        stream, *told, cost, opening, outcome, known = row
+        said = _said(store, stream, opening)
+        more = (amounts_in(cost), said, outcome, attributes_in(known), tools[stream])
+        made[stream] = ListedConversation._make([stream, *told, *more])
     return [made[name] for name in names if name in made]

@@ -56,6 +56,7 @@ def export(
             store, rows = part_of(store, until), beside
         bring_all_up(store, rows)
         app = application(store, hosts=[HOST], rows=rows, writing=None)
+        app.state.patience_s = None
         walk = Walk(app, without=() if until is None else OF_THE_WHOLE)
         with _replacing(path) as new:
             files = asyncio.run(_written(walk, new, progress))
@@ -68,6 +69,10 @@ def export(
                 {"pages": pages, "left_out": left_out, "files": sorted(files)}, indent=1
             )
             _write(new / MARK, f"{listed}\n".encode())
+            lost = next((name for name in files if not (new / name).is_file()), None)
+            if lost is not None:
+                raise UsageError(f"{new / lost} was taken away: start again", path=str(path))
+            _check(path)  # Somebody may have put something there since.
     return Exported(str(folder), pages, left_out)
 
 

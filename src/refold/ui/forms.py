@@ -17,7 +17,7 @@ from refold.replay.labels import label, score_in
 from refold.replay.plan import answered_by
 from refold.ui.conversations import BESIDE
 from refold.ui.pages import place, queried
-from refold.ui.writing import Form, Sent
+from refold.ui.writing import Form, Sent, Writing
 
 NAME_CHARS_MAX: Final = 1_000
 EVENT_CHARS_MAX: Final = 1_100
@@ -27,7 +27,7 @@ STREAMS_CHARS_MAX: Final = 400_000
 CHANGES_SHOWN_MAX: Final = 100
 
 
-def _nothing(_store: Store, _fields: Mapping[str, str]) -> Mapping[str, object]:
+def _nothing(_store: Store, _fields: Mapping[str, str], _: Writing) -> Mapping[str, object]:
     return {}
 
 
@@ -77,7 +77,7 @@ def _dataset(sent: Sent) -> str:
     return f"/write/dataset{queried(name=made.name)}"
 
 
-def _datasets(store: Store, _fields: Mapping[str, str]) -> Mapping[str, object]:
+def _datasets(store: Store, _fields: Mapping[str, str], _: Writing) -> Mapping[str, object]:
     return {"datasets": Dataset.all(store)}
 
 
@@ -124,8 +124,9 @@ def _redact(sent: Sent) -> str:
     event = sent.needed("event", EVENT_CHARS_MAX)
     what = _what(sent.text("field"), sent.text("match"))
     why = Removal(sent.needed("reason", WORDS_CHARS_MAX), sent.actor, sent.forms.writing.classes)
-    _check_open(sent.store)
-    told = redact(sent.store, [event], **what, wanted=why)
+    store = sent.forms.writing.unlocked or sent.store
+    _check_open(store)
+    told = redact(store, [event], **what, wanted=why)
     if left := [one for one in told.checks if not one.good]:
         parts = "; ".join(f"{one.name}: {one.detail}" for one in left)
         said = f"it is gone from the events, but a part of the storage may hold it still: {parts}"
@@ -133,8 +134,9 @@ def _redact(sent: Sent) -> str:
     return f"/events/{place(event)}"
 
 
-def _going(store: Store, fields: Mapping[str, str]) -> Mapping[str, object]:
+def _going(store: Store, fields: Mapping[str, str], writing: Writing) -> Mapping[str, object]:
     """The members that an event has, and what goes with the one that is asked for."""
+    store = writing.unlocked or store
     event = store.event(fields.get("event", ""))
     said = event.data if isinstance(event.data, dict) else {}
     what = _what(fields.get("field", ""), fields.get("match", ""))
@@ -153,8 +155,8 @@ def _check_open(store: Store) -> None:
     """Refuse where a repetition could stay, encrypted and not looked into."""
     if not is_open(store):
         raise UsageError(
-            "this store holds encrypted values, which these pages cannot look into: take it out "
-            "with `refold redact`, which is given the keyring"
+            "this store holds encrypted values, and what repeats this may be among them: start "
+            "these pages with --keyring, or take it out with `refold redact --keyring`"
         )
 
 

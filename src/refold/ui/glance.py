@@ -71,12 +71,15 @@ class Glanced(msgspec.Struct):
 
 def outline(state: ConversationState) -> dict[str, Any]:
     """What of a state changes from event to event, but for the words themselves, as JSON values."""
+    usage = state.usage
     said = {
         "status": state.status,
         "agent": state.agent and state.agent.agent,
         "state": state.state,
-        "tokens": {"in": state.usage.input_tokens, "out": state.usage.output_tokens},
+        "tokens": usage.counted and {"in": usage.input_tokens, "out": usage.output_tokens},
+        "answers without tokens": usage.responses - usage.counted,
         "cost": state.cost,
+        "answers without a price": usage.responses - usage.priced,
         "money": state.money.net,
         "open calls": sorted(state.open_calls),
         "scores": {one.event.name: one.event.value for one in state.scores},

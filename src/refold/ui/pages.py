@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import UNSET
 
 from refold.replay import wording
-from refold.replay.report.formatting import counted, number, value_text
+from refold.replay.report.formatting import at_least, counted, number, value_text
 from refold.replay.report.render import finished, resource
 
 PRINTED_CHARS_MAX: Final = 40_000
@@ -122,7 +122,19 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (bounded, counted, money, moment, number, operation, place, pretty, queried, seconds)
+    filters = (
+        at_least,
+        bounded,
+        counted,
+        money,
+        moment,
+        number,
+        operation,
+        place,
+        pretty,
+        queried,
+        seconds,
+    )
     made.filters |= {one.__name__: one for one in filters}
     made.filters |= {"apart": wording.apart, "percent": wording.percent, "dollars": wording.money}
     limits = {"text_chars_max": TEXT_CHARS_MAX, "late_us_min": LATE_US_MIN}

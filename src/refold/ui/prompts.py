@@ -42,6 +42,9 @@ GROUP BY has.name ORDER BY min(has.position) DESC"""
 _ONE: Final = f"""
 SELECT has.name, count(*), min(has.position), min(one.first_at), max(one.last_at) {_UNDER}
 AND has.name = ? GROUP BY has.name"""
+_SPANS: Final = f"""
+SELECT has.name, one.first_at, one.last_at {_UNDER}
+AND has.name IN ({{}}) ORDER BY one.first_at"""
 _STREAMS: Final = f"""
 SELECT one.stream, one.last_at, one.errors, one.outcome, one.attributes {_UNDER}
 AND has.name = ? ORDER BY one.last_at DESC, one.stream LIMIT {STREAMS_LOOKED_AT}"""
@@ -92,11 +95,12 @@ class PromptListed(NamedTuple):
 class PromptPage(NamedTuple):
     """A page of the prompts, the newest first, and how many there are in all.
 
-    ``bars`` are when each was in force, as start and width on a scale from 0 to 100.
+    ``bars`` are when conversations went on under each, as start and width of each stretch on a
+    scale from 0 to 100.
     """
 
     prompts: Sequence[PromptListed]
-    bars: Sequence[tuple[float, float]]
+    bars: Sequence[Sequence[tuple[float, float]]]
     page: int
     pages: int
     in_all: int
@@ -154,7 +158,7 @@ def listing(store: Store, projector: Projector, *, page: int = 1) -> PromptPage:
     page = min(max(page, 1), pages)
     some = rows[(page - 1) * PROMPTS_A_PAGE : page * PROMPTS_A_PAGE]
     found = [_listed(store, row) for row in some]
-    return PromptPage(found, bars(found), page, pages, len(rows))
+    return PromptPage(found, bars(projector, found), page, pages, len(rows))
 
 
 def prompt(store: Store, projector: Projector, version: str) -> PromptListed:
@@ -164,13 +168,37 @@ def prompt(store: Store, projector: Projector, version: str) -> PromptListed:
     raise NotFound(f"no conversation here has a prompt of the hash {version!r}")
 
 
-def bars(found: Sequence[PromptListed]) -> Sequence[tuple[float, float]]:
-    """When each was in force, between the first and the last of all."""
-    times = [[datetime.fromisoformat(at).timestamp() for at in one[2:4]] for one in found]
-    start = min((first for first, _ in times), default=0.0)
-    span = max((last for _, last in times), default=0.0) - start or 1.0
-    scale = (100 - BAR_MIN) / span
-    return [(scale * (first - start), BAR_MIN + scale * (last - first)) for first, last in times]
+def bars(
+    projector: Projector, found: Sequence[PromptListed]
+) -> Sequence[Sequence[tuple[float, float]]]:
+    """When conversations went on under each, between the first and the last of all.
+
+    Where prompts alternate there is a gap; one that is too small to be drawn is not.
+    """
+    spans: dict[str, list[tuple[float, float]]] = {one.hash: [] for one in found}
+    marks = ", ".join("?" * len(found)) or "NULL"
+    for name, *ends in projector.query(_SPANS.format(marks), [*spans]):
+        first, last = (datetime.fromisoformat(at).timestamp() for at in ends)
+        spans[name].append((first, last))
+    every = [moment for of in spans.values() for ends in of for moment in ends]
+    start, width = min(every, default=0.0), (max(every, default=0.0) - min(every, default=0.0))
+    scale = (100 - BAR_MIN) / (width or 1.0)
+    return [
+        _joined([(scale * (first - start), scale * (last - start)) for first, last in of])
+        for of in spans.values()
+    ]
+
+
+def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Start and width of spans that are in order, those together that would touch as drawn."""
+    made: list[tuple[float, float]] = []
+    for first, last in spans:
+        start, width = made[-1] if made else (first, -1.0)
+        if made and first <= start + width:
+            made[-1] = (start, max(width, last - start + BAR_MIN))
+        else:
+            made.append((first, last - first + BAR_MIN))
+    return made
 
 
 def difference(before: PromptListed, after: PromptListed) -> list[DiffLine]:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from refold import Store
+from refold.replay import Variant
 from refold.replay.events import Role
 from refold.replay.leases import Leases
+from refold.replay.plan import ReplayPlan, plans
 from refold.replay.replays import Reckoned, Replay, ReplayRun, replays
 from refold.replay.report.formatting import value_text
-from refold.replay.variant import branch_name
+from refold.replay.variant import REPLAY_MARK, branch_name
+from refold.ui.making import LookedAt, Tell
 from refold.ui.visit import Visit
 
-VERDICTS_MAX: Final = 8
 CHANGED_CHARS_MAX: Final = 80
-
-T = TypeVar("T")
 
 
 class RunLine(NamedTuple):
@@ -41,91 +39,108 @@ class RunLine(NamedTuple):
         return self.run.decisions - self.run.later
 
 
+class ReplaysFound(NamedTuple):
+    """The replays of a store when its log ended at ``head``.
+
+    By the id of a variant: ``lines`` are its samples, ``ends`` how far all that they are made of
+    goes, ``plans`` what they set out to do. ``begun`` are conversations of runs that have no
+    answer yet: what they set out to do is on record when the first is.
+    """
+
+    head: int
+    replays: Sequence[Replay]
+    lines: dict[str, list[RunLine]]
+    ends: dict[str, list[object]]
+    plans: dict[str, ReplayPlan]
+    begun: int
+
+    @property
+    def newest_first(self) -> list[RunLine]:
+        """All samples of all replays; of what was begun at once, what is tried before controls."""
+        every = [line for lines in self.lines.values() for line in lines]
+        every.sort(key=lambda one: (one.role == "control", one.run.variant))
+        return sorted(every, key=lambda one: one.run.first_at or "~", reverse=True)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether somebody still asks for any of them."""
+        return bool(self.begun) or any(one.goes_on for one in self.newest_first)
+
+    def control_of(self, replay: Replay) -> Variant | None:
+        """The control that was asked in turn with a replay, if one was."""
+        plan = self.plans.get(replay.variant.id)
+        if plan is None or plan.terms.role == "control" or not plan.terms.run:
+            return None
+        of_run = (one for one in self.plans.values() if one.terms.run == plan.terms.run)
+        return next((one.variant for one in of_run if one.terms.role == "control"), None)
+
+
 class ReplaysSeen:
-    """What was found of the replays of a store, so that a page looks for no more than is new."""
+    """What was found of the replays of a store, so that no more is looked for than is new."""
 
     def __init__(self, store: Store) -> None:
-        self._leases, self._lock = Leases(store), threading.Lock()
-        self.reckoned: dict[str, Reckoned] = {}
-        self._made: OrderedDict[Hashable, tuple[Hashable, Future[Any]]] = OrderedDict()
+        self._store, self._leases, self._lock = store, Leases(store), threading.Lock()
+        self._reckoned: dict[str, Reckoned] = {}
 
-    @classmethod
-    def of(cls, visit: Visit) -> ReplaysSeen:
-        """That of the application that is visited."""
-        state = visit.request.app.state
-        if not hasattr(state, "replays_seen"):
-            state.replays_seen = cls(visit.store)
-        seen: ReplaysSeen = state.replays_seen
-        return seen
-
-    def held(self) -> set[str]:
+    def held(self) -> frozenset[str]:
         """The branches that runs are asking for."""
         with self._lock:
-            return self._leases.of_others()
+            return frozenset(self._leases.of_others())
 
-    def made(self, name: Hashable, of: Hashable, make: Callable[[], T]) -> Future[T]:
-        """What ``make`` gives on a thread of its own, once, unless it is of something else by now.
+    def find(self, held: frozenset[str], tell: Tell) -> ReplaysFound:
+        """All replays; ``held`` are the branches that runs are asking for."""
+        head, every, lines = (
+            self._store.log_head(),
+            replays(self._store),
+            dict[str, list[RunLine]](),
+        )
+        ends: dict[str, list[object]] = {}
+        for number, one in enumerate(every):
+            tell(number, len(every))
+            lines[one.variant.id] = [
+                self._line(one, sample, held) for sample in sorted(one.streams)
+            ]
+            names = [
+                branch_name(stream, one.variant, sample)
+                for sample, streams in sorted(one.streams.items())
+                for stream in streams
+            ]
+            ends[one.variant.id] = [self._reckoned[name].at for name in names]
+        begun = {
+            of for of, _, sample in map(_parted, held) if sample.partition("-")[0] not in lines
+        }
+        planned = {plan.variant.id: plan for plan in plans(self._store)}
+        return ReplaysFound(head, every, lines, ends, planned, len(begun))
 
-        What failed is tried again.
-        """
-        with self._lock:
-            known = self._made.get(name)
-            is_known = known is not None and known[0] == of
-            if known is None or not is_known or (known[1].done() and known[1].exception()):
-                known = self._made[name] = of, Future()
-                threading.Thread(target=_into, args=(known[1], make), daemon=True).start()
-            while len(self._made) > VERDICTS_MAX:
-                self._made.popitem(last=False)
-            return known[1]
-
-    def failed(self, name: Hashable, of: Hashable) -> Future[Any] | None:
-        """What failed since it was asked for, to be told once; after that it is tried again."""
-        with self._lock:
-            known = self._made.get(name)
-            if known is None or known[0] != of or not known[1].done() or not known[1].exception():
-                return None
-            return self._made.pop(name)[1]
+    def _line(self, replay: Replay, sample: int, held: frozenset[str]) -> RunLine:
+        run = replay.run(self._store, sample, kept=self._reckoned)
+        goes_on = any(branch_name(one, replay.variant, sample) in held for one in run.streams)
+        changes = [
+            f"{len(value)} tools"
+            if name == "tools"
+            else f"{name} {value_text(value, CHANGED_CHARS_MAX)}"
+            for name, value in run.changes.items()
+        ]
+        return RunLine(run, replay.role, goes_on, changes)
 
 
-def _into(future: Future[T], make: Callable[[], T]) -> None:
-    try:
-        future.set_result(make())
-    except Exception as error:
-        future.set_exception(error)
+def _parted(branch: str) -> tuple[str, str, str]:
+    """The conversation that a branch of a replay is of, and its variant and sample."""
+    return branch.rpartition(REPLAY_MARK)
+
+
+def looked(visit: Visit) -> LookedAt[ReplaysFound]:
+    """The replays of the store that is visited, as far as they are found."""
+    state = visit.request.app.state
+    if not hasattr(state, "replays_seen"):
+        state.replays_seen = ReplaysSeen(visit.store)
+    seen: ReplaysSeen = state.replays_seen
+    held = seen.held()
+    of = (visit.store.log_head(), held)
+    return visit.made("replays", of, lambda tell: seen.find(held, tell))
 
 
 def screen(visit: Visit) -> str:
     """The list of the replays, the newest first."""
-    seen = ReplaysSeen.of(visit)
-    held = seen.held()
-    lines = listed(visit.store, seen, held)
-    known = {one.run.variant for one in lines}
-    # What a run sets out to do is on record when its first answer is.
-    begun = sum(branch.rpartition("-")[0].rpartition("-")[2] not in known for branch in held)
-    goes_on = bool(begun) or any(one.goes_on for one in lines)
-    return visit.page("replays.html", lines=lines, begun=begun, goes_on=goes_on)
-
-
-def listed(store: Store, seen: ReplaysSeen, held: set[str]) -> list[RunLine]:
-    """Every sample of every replay of a store, the newest first."""
-    lines = [line for one in replays(store) for line in lines_of(store, one, seen, held)]
-    return sorted(
-        lines, key=lambda line: (line.run.first_at or "~", line.run.variant), reverse=True
-    )
-
-
-def lines_of(store: Store, replay: Replay, seen: ReplaysSeen, held: set[str]) -> list[RunLine]:
-    """The samples of one replay, in order; ``held`` are the branches that runs are asking for."""
-    return [_line(store, replay, sample, seen, held) for sample in sorted(replay.streams)]
-
-
-def _line(store: Store, replay: Replay, sample: int, seen: ReplaysSeen, held: set[str]) -> RunLine:
-    run = replay.run(store, sample, kept=seen.reckoned)
-    goes_on = any(branch_name(one, replay.variant, sample) in held for one in run.streams)
-    changes = [
-        f"{len(value)} tools"
-        if name == "tools"
-        else f"{name} {value_text(value, CHANGED_CHARS_MAX)}"
-        for name, value in run.changes.items()
-    ]
-    return RunLine(run, replay.role, goes_on, changes)
+    at = looked(visit)
+    return visit.page("replays.html", at=at, found=at.value)

@@ -72,8 +72,7 @@ def _again(
 
 
 def _page(store: Store, request: Request, fields: Mapping[str, str], *, problem: str = "") -> str:
-    allowed(request)
-    form = _form(request)
+    writing, form = allowed(request).forms.writing, _form(request)
     name = request.path_params["form"]
     values = {
         "form": form.title,
@@ -81,7 +80,7 @@ def _page(store: Store, request: Request, fields: Mapping[str, str], *, problem:
         "fields": defaultdict(str, fields),
         "problem": problem,
     }
-    return rendered(request, "form.html", **values, **form.shown(store, fields))
+    return rendered(request, "form.html", **values, **form.shown(store, fields, writing))
 
 
 def _form(request: Request) -> Form:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock, Thread
@@ -65,13 +66,28 @@ class StartedReplays:
         # A daemon: every answer that came is kept, and the same replay asks for the rest.
         Thread(target=_run, args=(made, begun, run), name="replay", daemon=True).start()
         try:
-            begun.result(BEGIN_MAX_S)
-        except TimeoutError:
-            return
+            _wait(begun)
         except RefoldError:
             with self._lock:
                 self._kept.remove(made)
             raise
+
+
+def _wait(begun: Future[None]) -> None:
+    """Until it is known whether a replay can be; who waits no longer is told nothing of it."""
+    try:
+        begun.result(BEGIN_MAX_S)
+    except TimeoutError:
+        if not begun.cancel():
+            begun.result()
+
+
+def _say(begun: Future[None], error: BaseException | None = None) -> bool:
+    """Tell who waits whether a replay can be, the first time; whether that is told."""
+    with suppress(InvalidStateError):
+        begun.set_result(None) if error is None else begun.set_exception(error)
+        return True
+    return False
 
 
 def _run(
@@ -79,8 +95,7 @@ def _run(
 ) -> None:
     def tell(done: int, total: int, cost: Decimal | None, failed: int) -> None:
         made.done, made.total, made.cost, made.failed = done, total, cost, failed
-        if not begun.done():
-            begun.set_result(None)
+        _say(begun)
 
     try:
         summary = run(tell)
@@ -88,9 +103,6 @@ def _run(
     except BaseException as error:
         why = error.message if isinstance(error, RefoldError) else "the terminal says why"
         made.ended = f"stopped: {why}"
-        if not begun.done():
-            begun.set_exception(error)
-        elif not isinstance(error, RefoldError):
+        if not _say(begun, error) and not isinstance(error, RefoldError):
             raise
-    if not begun.done():
-        begun.set_result(None)
+    _say(begun)

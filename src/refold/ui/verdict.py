@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Any, Final, NamedTuple, cast
 
 from refold import Store
@@ -12,21 +11,21 @@ from refold.replay import Question, Variant, compare
 from refold.replay.answer import Verdict
 from refold.replay.arms import PRIMARY, measured
 from refold.replay.compare import Comparison, Conversations
-from refold.replay.plan import ReplayPlan, plan_of, plans
-from refold.replay.replays import Replay, find_replay, replays
+from refold.replay.plan import ReplayPlan
+from refold.replay.replays import Replay, find_replay
 from refold.replay.report import render
 from refold.replay.report.page import RecordedUnder
-from refold.replay.variant import branch_name
+from refold.ui.making import LookedAt, Tell
 from refold.ui.next_steps import after_replay
 from refold.ui.places import PlacesBehind
-from refold.ui.runs import ReplaysSeen, lines_of
+from refold.ui.runs import ReplaysFound, looked
 from refold.ui.visit import Visit
 
 BEHIND: Final = "?behind="
 ITEMS_A_PAGE: Final = 200
 SMALL_MAX: Final = 5_000
-"""Of a replay of so many decisions all lists are kept between two pages, and the first page waits
-for them; of more only the list that is shown, and the page says that it is being made."""
+"""Of a replay of so many decisions all lists are kept between two pages, of more only the list that
+is shown."""
 HEADS: Final = (
     *("Conversation", "Decisions", "Levels", "Other action", "First at", "Cost", "Latency"),
 )
@@ -51,56 +50,90 @@ class ComparedReplay(NamedTuple):
 
 
 class JudgedReplay(NamedTuple):
-    """What a page shows of a comparison: what is read first, the figures, what is behind them."""
+    """What a page shows of a comparison: what is read first, the figures, what is behind them.
 
-    comparison: Comparison
+    ``others`` are the categories of which there are more conversations than were asked.
+    """
+
+    compared: ComparedReplay
     places: PlacesBehind
     first: str
     figures: str
-    notes: Sequence[str]
+    others: Sequence[str]
 
 
 def screen(visit: Visit) -> str:
     """The page of one replay; or a list of what is behind one of its figures."""
-    store, seen, behind = visit.store, ReplaysSeen.of(visit), visit.text("behind")
-    replay = find_replay(replays(store), visit.place("name"))
-    plan = plan_of(store, replay.variant.id)
-    lines = lines_of(store, replay, seen, seen.held())
+    at, behind = looked(visit), visit.text("behind")
+    found = at.value
+    values: dict[str, Any] = {"name": visit.place("name"), "behind": behind, "judged": None}
+    values |= {"at": at, "lines": (), "goes_on": False, "is_awaited": True, "variant": None}
+    if found is None:
+        return visit.page("replay.html", **values)
+    replay = find_replay(found.replays, visit.place("name"))
+    lines = found.lines[replay.variant.id]
     goes_on = any(line.goes_on for line in lines)
-    values: dict[str, Any] = {"replay": replay, "lines": lines, "behind": behind}
-    values |= {"goes_on": goes_on, "is_awaited": goes_on}
+    values |= {"variant": replay.variant, "lines": lines, "goes_on": goes_on}
+    values["name"] = replay.variant.label or replay.variant.id
     if goes_on:
-        return visit.page("replay.html", judged=None, **values)
+        return visit.page("replay.html", **values)
     is_small = sum(line.planned for line in lines) <= SMALL_MAX
-    found = _judged(visit, replay, plan, None if is_small else behind)
-    if not is_small and not found.done():
-        return visit.page("replay.html", judged=None, **values | {"is_awaited": True})
-    judged = found.result()
+    asked = _AskedReplay(visit, replay, found, is_small=is_small)
+    made = asked.judged()
+    values["at"] = at = LookedAt(found, at.is_newest and made.is_newest, made.done, made.total)
+    if made.value is not None and behind:
+        made.value.places.lists(behind)  # It raises here for a figure that there is not.
+        made = made if is_small else asked.behind(made.value, behind)
+        values["at"] = at._replace(done=made.done, total=made.total)
+    if made.value is None:
+        return visit.page("replay.html", **values)
+    judged, values["is_awaited"] = made.value, False
     if behind:
         return visit.page("behind.html", **_listed(visit, judged, behind), **values)
+    values |= {"judged": judged, "notes": judged.compared.notes}
     is_asked = all(line.run.is_complete and not line.run.failed for line in lines)
-    pairs = [(one, drawn(one)) for one in judged.comparison.verdicts]
-    values["drawn"] = [(one, at) for one, at in pairs if at is not None]
-    others = [] if plan is None else categories_with_more(store, plan)
-    how: Any = {"is_asked": is_asked, "others": others, "db": visit.db}
-    values["steps"] = after_replay(plan, judged.comparison, **how)
-    return visit.page("replay.html", judged=judged, **values)
+    comparison, plan = judged.compared.comparison, found.plans.get(replay.variant.id)
+    pairs = [(one, drawn(one)) for one in comparison.verdicts]
+    values["drawn"] = [(one, place) for one, place in pairs if place is not None]
+    how: Any = {"is_asked": is_asked, "others": judged.others, "db": visit.db}
+    return visit.page("replay.html", **values, steps=after_replay(plan, comparison, **how))
 
 
-def _judged(
-    visit: Visit, replay: Replay, plan: ReplayPlan | None, kept: str | None
-) -> Future[JudgedReplay]:
-    """A replay judged, or being judged: of one of many decisions that takes its time."""
-    store, seen, key = visit.store, ReplaysSeen.of(visit), replay.variant.id
-    control = control_of(store, plan)
-    of = (heads_of(store, replay, control), None if plan is None else plan.terms)
+class _AskedReplay:
+    """What is asked of a replay: of one of many decisions it takes its time."""
 
-    def make() -> JudgedReplay:
-        found = seen.made(key, of, lambda: compared_as_planned(store, replay, plan, control))
-        return judge(store, found.result(), kept, visit.root)
+    def __init__(
+        self, visit: Visit, replay: Replay, found: ReplaysFound, *, is_small: bool
+    ) -> None:
+        key, self._visit, self._replay = replay.variant.id, visit, replay
+        self._plan, self._control = found.plans.get(key), found.control_of(replay)
+        self._kept = None if is_small else ""
+        of_control = [] if self._control is None else found.ends.get(self._control.id)
+        self._of = (found.ends[key], of_control, self._plan and self._plan.terms)
 
-    name = (key, kept, visit.root)
-    return seen.failed(name, of) or seen.made(name, of, make)
+    def judged(self) -> LookedAt[JudgedReplay]:
+        """The verdict, with all lists behind it where these are short."""
+        return self._visit.made((self._replay.variant.id, self._visit.root), self._of, self._judge)
+
+    def behind(self, judged: JudgedReplay, figure: str) -> LookedAt[JudgedReplay]:
+        """The same with the lists behind a figure."""
+        name = (self._replay.variant.id, self._visit.root, figure)
+        store, root = self._visit.store, self._visit.root
+        return self._visit.made(
+            name, self._of, lambda tell: judge(store, judged.compared, figure, root, tell)
+        )
+
+    def _judge(self, tell: Tell) -> JudgedReplay:
+        store, plan = self._visit.store, self._plan
+        # Each conversation is read twice: to be counted, and for what stands behind the counts.
+        found = compared_as_planned(
+            store, self._replay, plan, self._control, lambda done, of: tell(done, 2 * of)
+        )
+        of = len({name for some in self._replay.streams.values() for name in some})
+        made = judge(
+            store, found, self._kept, self._visit.root, lambda done, _: tell(of + done, 2 * of)
+        )
+        return made if plan is None else made._replace(others=categories_with_more(store, plan))
 
 
 def _listed(visit: Visit, judged: JudgedReplay, behind: str) -> dict[str, Any]:
@@ -115,14 +148,6 @@ def _listed(visit: Visit, judged: JudgedReplay, behind: str) -> dict[str, Any]:
     return {"lists": lists, "page": page, "pages": pages, "heads": heads}
 
 
-def control_of(store: Store, plan: ReplayPlan | None) -> Variant | None:
-    """The control that was asked in turn with the variant of a plan, if one was."""
-    if plan is None or plan.terms.role == "control" or not plan.terms.run:
-        return None
-    of_run = (one for one in plans(store) if one.terms.run == plan.terms.run)
-    return next((one.variant for one in of_run if one.terms.role == "control"), None)
-
-
 def categories_with_more(store: Store, plan: ReplayPlan) -> list[str]:
     """The categories that were asked of which a store has conversations that were not."""
     asked = sorted({stream.partition("-")[0] for stream in plan.versions if "~" not in stream})
@@ -133,20 +158,8 @@ def categories_with_more(store: Store, plan: ReplayPlan) -> list[str]:
     ]
 
 
-def heads_of(store: Store, replay: Replay, control: Variant | None) -> Sequence[int]:
-    """How far all that a comparison reads goes: it is the same while this is."""
-    sides = [replay.variant, *([] if control is None else [control])]
-    names = [
-        name
-        for sample, streams in sorted(replay.streams.items())
-        for stream in streams
-        for name in (stream, *(branch_name(stream, side, sample) for side in sides))
-    ]
-    return [store.head(name) for name in names]
-
-
 def compared_as_planned(
-    store: Store, replay: Replay, plan: ReplayPlan | None, control: Variant | None
+    store: Store, replay: Replay, plan: ReplayPlan | None, control: Variant | None, tell: Tell
 ) -> ComparedReplay:
     """A replay compared by what was declared for it.
 
@@ -156,19 +169,24 @@ def compared_as_planned(
     variant, (question, notes) = replay.variant, question_of(plan)
     streams = list(dict.fromkeys(name for of in replay.streams.values() for name in of))
     prices = None if plan is None else plan.terms.prices
+    how: Any = {"prices": prices, "progress": tell}
     try:
-        found = compare(store, streams, variant, control=control, question=question, prices=prices)
+        found = compare(store, streams, variant, control=control, question=question, **how)
     except UsageError as error:
         notes = [*notes, error.message]
-        found = compare(store, streams, variant, prices=prices)
+        found = compare(store, streams, variant, **how)
     return ComparedReplay(found, notes)
 
 
-def judge(store: Store, compared: ComparedReplay, kept: str | None, root: str) -> JudgedReplay:
+def judge(
+    store: Store, compared: ComparedReplay, kept: str | None, root: str, tell: Tell
+) -> JudgedReplay:
     """The parts of the page of a replay, and what is behind a figure, or behind all (None)."""
     found, variant = compared.comparison, compared.comparison.variant
     places, recorded = PlacesBehind(found, kept, root), RecordedUnder()
-    for pair in cast("Conversations", found.conversations).beside():
+    conversations = cast("Conversations", found.conversations)
+    for read, pair in enumerate(conversations.beside()):
+        tell(read, len(conversations.terms))
         history = list(store.read(pair.stream))
         places.add(pair, history)
         recorded.add(history)
@@ -179,7 +197,7 @@ def judge(store: Store, compared: ComparedReplay, kept: str | None, root: str) -
         "" if kept else render.embedded(name, to=BEHIND, **values)
         for name in ("judged_first.html", "judged.html")
     )
-    return JudgedReplay(found, places, first, figures, compared.notes)
+    return JudgedReplay(compared, places, first, figures, ())
 
 
 def question_of(plan: ReplayPlan | None) -> tuple[Question, list[str]]:

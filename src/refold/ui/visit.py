@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import NamedTuple, TypeVar
 
 from starlette.requests import Request
 
 from refold import Store
 from refold.errors import UsageError
+from refold.ui.making import KeptResults, LookedAt, Tell
 from refold.ui.pages import page
 from refold.ui.writing import shown_to
 
 DIGITS_MAX = 18
+
+T = TypeVar("T")
 
 
 class Visit(NamedTuple):
@@ -47,6 +51,12 @@ class Visit(NamedTuple):
     def db(self) -> str:
         """What ``--db`` is for this store, "" where a command finds it without."""
         return str(getattr(self.request.app.state, "db", ""))
+
+    def made(self, name: Hashable, of: object, make: Callable[[Tell], T]) -> LookedAt[T]:
+        """What takes longer than a page may, as far as it is there: :meth:`KeptResults.look`."""
+        state = self.request.app.state
+        kept: KeptResults = state.kept
+        return kept.look(name, of, make, state.patience_s)
 
     def page(self, template: str, **values: object) -> str:
         """A page whose links lead to where the application is mounted."""

@@ -33,7 +33,8 @@ class Writing:
     ``actor`` is who did it, as each event says: a name, or what gives that of a request, such as
     who has logged in; who has no name only reads. ``candidate`` answers the replays that are
     started, ``prices`` say what that costs; without one none is started. ``classes`` are rules of
-    retention, which redaction heeds.
+    retention, which redaction heeds. ``unlocked`` is the same store opened with its keyring: it is
+    used to take values out alone, of which encrypted ones may be repetitions.
     Forms are signed with ``secret``: processes that serve the same pages are given the same.
     """
 
@@ -41,6 +42,7 @@ class Writing:
     candidate: Candidate | None = None
     prices: Prices | None = None
     classes: Mapping[str, RetentionClass] = field(default_factory=dict)
+    unlocked: Store | None = None
     secret: bytes = field(default_factory=lambda: token_bytes(32), repr=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +91,7 @@ class Form(NamedTuple):
     """
 
     title: str
-    shown: Callable[[Store, Mapping[str, str]], Mapping[str, object]]
+    shown: Callable[[Store, Mapping[str, str], Writing], Mapping[str, object]]
     do: Callable[[Sent], str]
 
 

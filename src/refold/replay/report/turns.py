@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from refold.conversation.governance import RedactionApplied
+from refold.core.jsonvalue import pointer
 from refold.core.recorded import Recorded, parts_of
 from refold.replay.actions import CallPair, ConversationComparison, DecisionComparison, arguments_of
 from refold.replay.decision import Action, Call
@@ -51,10 +52,13 @@ class Side(msgspec.Struct, frozen=True):
         """
         for call in self.action.calls if self.action is not None else ():
             pair = self.pairs.get(id(call))
-            changes: dict[str, list[str]] = {}
+            changes, arguments = dict[str, list[str]](), arguments_of(call)
             for operation in pair.changes if pair is not None else ():
-                changes.setdefault(_first_key(operation.path), []).append(operation.path)
-            yield call.name, arguments_of(call), pair is not None, changes
+                # Where all of it is another, each member is.
+                members = arguments if isinstance(arguments, dict) and not operation.path else ()
+                for path in [pointer([name]) for name in members] or [operation.path]:
+                    changes.setdefault(_first_key(path), []).append(path)
+            yield call.name, arguments, pair is not None, changes
 
 
 class TurnRow(msgspec.Struct, frozen=True):
