@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refold.cli import endpoint, output, printing
+from refold.cli.asking_again import (
+    asked_again,
+    asking_options,
+    candidate_of,
+    lines_of,
+    said_of,
+)
 from refold.cli.given import events_given
 from refold.cli.loading import fold_for, fold_option
-from refold.cli.options import Decorator, command, opened, option, read_by
+from refold.cli.options import Decorator, command, no_effect, opened, option, read_by
 from refold.cli.reading import reading_options
 from refold.cli.suggest import resolved
 from refold.cli.text import clean, counted
@@ -51,6 +58,8 @@ def _events(pairs: Sequence[tuple[str, str]], name: str) -> dict[str, Any]:
 )
 @_put("--replace", "replacing", "Put events in the place of this one: JSON, or @file.")
 @_put("--add", "adding", "Put events after this one: JSON, or @file.")
+@option("--ask", "asks", is_flag=True, help="Ask the next decision again, with it and without.")
+@asking_options
 @fold_option
 @option("--save", metavar="NAME", help="Keep the branch as a stream; name it such as call-42~b.")
 @reading_options
@@ -62,17 +71,23 @@ def what_if_command(
     adding: tuple[tuple[str, str], ...],
     fold_name: str | None,
     save: str | None,
+    asks: bool,
+    **how: Any,
 ) -> None:
     """Show what changes without some events of a stream, or with others.
 
     The changes of its state, the events that lose what they rest on, or did not know of what is
     new, and those that cannot have happened then, such as a payment of money that was not there.
     The stream itself stays as it is.
-    What the agent said later is taken as recorded: to ask it again, use `refold replay`.
+    What the agent said later is taken as recorded. With --ask the first decision that rests on what
+    was changed (else the first after it) is asked again, --samples times as it would have been and
+    as often as it was, in turn: how often which calls come on each side, and whether the change
+    moved that by more than noise. The answers are kept, so the same command asks what is missing.
 
         refold what-if call-42 --without call-42@3
         refold what-if call-42 --without 3 --without 4 --save call-42~no-lookup
         refold what-if call-42 --replace '5={"type": "tool.result", "data": {"result": "none"}}'
+        refold what-if call-42 --without 3 --ask --model openai:small --samples 8
     """
     from refold.conversation.what_if import what_if
 
@@ -82,11 +97,19 @@ def what_if_command(
         "replacing": _events(replacing, "--replace"),
         "adding": _events(adding, "--add"),
     }
-    with opened(url, mode="read" if save is None else "write") as store:
+    if not asks:
+        no_effect("without --ask", *how)
+    writes = asks or save is not None
+    candidate = candidate_of(how) if asks else None
+    to = "" if candidate is None else candidate.url
+    asked = None
+    with opened(url, mode="write" if writes else "read", destination=to) as store:
         stream = resolved(store, stream)
         found = what_if(store.branch(stream), without=without, **changed)
         if save is not None:
             found.after.save(save)
+        if candidate is not None:
+            asked = asked_again(store, found, candidate, how)
     fold = fold_for(fold_name, found.before.events)
     operations = found.changes(fold)
     impossible = list(_impossible(found))
@@ -104,8 +127,10 @@ def what_if_command(
         "fold": fold.name,
         "state": operations,
         "saved": save,
+        "asked": asked and said_of(asked),
     }
-    output.show(said, _lines(stream, found, fold.name, operations, impossible, save))
+    lines = [*_lines(stream, found, fold.name, operations, impossible, save)]
+    output.show(said, [*lines, *lines_of(asked)] if asked else lines)
 
 
 def _impossible(found: WhatIf) -> Iterator[tuple[Recorded, str]]:

@@ -295,8 +295,8 @@ class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     ``same_action`` says whether every decision that can be assessed was the same action: None
     where there is none, and unless all that were to be asked were answered. ``first_divergence`` is
-    the index of the first one that was another action. ``led`` says where a candidate came to that
-    went on with its own answers.
+    the place in them of the first one that was another action. ``led`` says where a
+    candidate came to that went on with its own answers.
     """
 
     stream: str
@@ -324,7 +324,7 @@ def compare_conversation(
     compared = [compare_decision(one, answers.get(one.at), terms) for one in recorded]
     counts = Counter(decision.level for decision in compared)
     alike = SAME_ACTION | NOT_COMPARED
-    divergence = next((d.index for d in compared if d.level not in alike), None)
+    divergence = next((n for n, d in enumerate(compared) if d.level not in alike), None)
     # A conversation with a decision left out could be found different but never the same, which
     # would make a network fault look like the model's.
     is_answered = counts.keys().isdisjoint(NOT_COMPARED)

@@ -23,7 +23,8 @@ class ReplayPlanned(Payload, frozen=True):
     for a function, and ``model`` what it is asked for where the record is not. ``run`` is the same
     for all variants of one run. ``primary`` is the metric that was declared beforehand, ``margin``
     how much of it is as good as nothing, ``judge`` the id of who judges. ``code_version`` is that
-    of refold.
+    of refold. ``since`` has the versions from which on streams are asked that are not from their
+    beginning.
     """
 
     variant: dict[str, Any]
@@ -45,6 +46,7 @@ class ReplayPlanned(Payload, frozen=True):
     code_version: Annotated[str, ADDED] = ""
     prices: Annotated[dict[str, Price], ADDED] = {}
     judge: Annotated[str | None, ADDED] = None
+    since: Annotated[dict[str, int], ADDED] = {}
 
 
 @event("replay.leased")

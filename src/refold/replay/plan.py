@@ -35,8 +35,9 @@ class ReplayPlan(NamedTuple):
 
     ``endpoint`` is the one that the first of them asked; the answers are its. ``versions`` are the
     last ones of the streams when they were planned, at the positions ``planned_at`` of the store:
-    what came later is none of it. ``terms`` is what the last run declared, with the streams that it
-    added; ``first`` what was declared when a sample of a stream was planned, by stream and sample.
+    what came later is none of it, nor what is before the version that ``since`` has of a stream.
+    ``terms`` is what the last run declared, with the streams that it added; ``first`` what was
+    declared when a sample of a stream was planned, by stream and sample.
     """
 
     variant: Variant
@@ -45,6 +46,7 @@ class ReplayPlan(NamedTuple):
     planned_at: dict[str, int]
     terms: ReplayPlanned
     first: dict[str, dict[int, ReplayPlanned]]
+    since: dict[str, int]
 
     @property
     def streams(self) -> dict[int, list[str]]:
@@ -73,11 +75,11 @@ def to_ask(history: Sequence[Recorded], stream: str, plan: ReplayPlan | None) ->
     last = None if plan is None else plan.versions.get(stream)
     if plan is None or last is None:
         return ToAsk([*history], decisions(history), [])
-    asked = [recorded for recorded in history if recorded.version <= last]
+    asked, since = [one for one in history if one.version <= last], plan.since.get(stream, 0)
     rest = history[len(asked) :]
     went_on = bool(rest) and rest[0].position > plan.planned_at[stream]
     later = [one for one in decisions(history) if one.version > last] if went_on else []
-    return ToAsk(asked, decisions(asked), later)
+    return ToAsk(asked, [one for one in decisions(asked) if one.version >= since], later)
 
 
 def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
@@ -89,6 +91,7 @@ def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
     if not found:
         return None
     versions: dict[str, int] = {}
+    since: dict[str, int] = {}
     planned_at: dict[str, int] = {}
     first: dict[str, dict[int, ReplayPlanned]] = {}
     for recorded, one in zip(planned, found, strict=True):
@@ -96,9 +99,10 @@ def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
         for stream in one.streams:
             first[stream] = declared | first.get(stream, {})
         versions |= zip(one.streams, one.versions, strict=False)
+        since |= one.since
         planned_at |= dict.fromkeys(one.streams, recorded.position)
     variant = msgspec.convert(found[0].variant, Variant)
-    return ReplayPlan(variant, found[0].endpoint, versions, planned_at, found[-1], first)
+    return ReplayPlan(variant, found[0].endpoint, versions, planned_at, found[-1], first, since)
 
 
 def plans(store: Store) -> Iterator[ReplayPlan]:
@@ -174,6 +178,7 @@ def keep_plan(
 def _declared(terms: ReplayPlanned) -> ReplayPlanned:
     """What a run is to be judged by and is not told by its variant, samples and streams."""
     unlike = {"streams": [], "versions": [], "sample": 0, "samples": 1, "run": "", "workers": 0}
+    unlike |= {"since": {}}
     return replace(terms, **unlike)
 
 

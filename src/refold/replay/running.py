@@ -54,8 +54,8 @@ class RunningReplay:
     What another run is asking meanwhile is left to it, and looked at again when it is done: see
     :class:`~refold.replay.leases.Leases`. ``waits`` is told when it begins to wait for that.
     ``model`` is asked for where a variant names none, before the recorded one. ``versions`` are
-    the conversations as far as they are asked, ``terms`` what is to be put on record of the plan,
-    ``actor`` who starts it.
+    the conversations as far as they are asked, ``since`` has those from which on, ``terms`` what is
+    to be put on record of the plan, ``actor`` who starts it.
     """
 
     store: Store
@@ -67,6 +67,7 @@ class RunningReplay:
     actor: str | None = None
     terms: list[ReplayPlanned] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
     parts: list[ReplaySummary] = field(default_factory=list)
     stopped: str = ""
     is_stopping: bool = False
@@ -112,7 +113,7 @@ class RunningReplay:
         try:
             for variant in {id(one.variant): one.variant for one in self.journals}.values():
                 meant_of(history, variant)
-            found = {decision.at for decision in decisions(history)}
+            found = {decision.at for decision in self._decisions(stream, history)}
             missing = [found - self._done(found, journal.read(stream)) for journal in self.journals]
         except UNREADABLE as error:
             self._unreadable(stream, error)
@@ -129,6 +130,10 @@ class RunningReplay:
     def _done(self, every: Set[str], branch: Iterable[Recorded]) -> Set[str]:
         """Which of all decisions need not be asked, by what is on their branch."""
         return every & {at for at, one in answers(branch).items() if one.action is not None}
+
+    def _decisions(self, stream: str, history: list[Recorded]) -> list[Decision]:
+        since = self.since.get(stream, 0)
+        return [one for one in decisions(history) if one.version >= since]
 
     def _end(self, stream: str, place: int) -> None:
         """Close a branch for which a run that was cut off had done everything but that."""
@@ -264,7 +269,7 @@ class RunningReplay:
 
     def _load(self, stream: str, places: list[int]) -> tuple[dict[int, Left], Iterator[Task]]:
         history = list(self.store.read(stream, to_version=self.versions[stream]))
-        found = decisions(history)
+        found = self._decisions(stream, history)
         every = {decision.at for decision in found}
         lefts: dict[int, Left] = {}
         for place in places:
