@@ -70,19 +70,49 @@ def what_if(
     known, kept = ({one.id for one in events} for events in (branch, after))
     removed = [one for one in branch if one.id not in kept]
     added = [one for one in after if one.id not in known]
-    groundless = list(_groundless(branch.events, after.events, removed, added))
+    groundless = _all_groundless(branch.events, after.events, removed, added)
     return WhatIf(branch, after, removed, added, groundless)
+
+
+def _all_groundless(
+    before: Sequence[Recorded],
+    after: Sequence[Recorded],
+    removed: Sequence[Recorded],
+    added: Sequence[Recorded],
+) -> list[Groundless]:
+    gone = {recorded.id: recorded.type for recorded in removed}
+    put_in = {recorded.id: recorded.type for recorded in added}
+    calls = _calls(before)
+    found, count, is_ahead = list[Groundless](), -1, _names_what_comes_later(before, calls)
+    while len(found) != count:
+        count, lost = len(found), {one.event.id: one.event.type for one in found}
+        every = _groundless(before, after, calls, gone | lost, put_in)
+        found = [one for one in every if one.event.id not in gone]
+        if not is_ahead:
+            break
+    return found
+
+
+def _names_what_comes_later(events: Sequence[Recorded], calls: dict[str, str]) -> bool:
+    """Whether an event rests on one after it, as in streams that were put together elsewhere."""
+    places = {recorded.id: place for place, recorded in enumerate(events)}
+    return any(
+        places.get(cause, -1) > place
+        for place, recorded in enumerate(events)
+        for cause in _named_by(recorded, calls)
+    )
 
 
 def _groundless(
     before: Sequence[Recorded],
     after: Sequence[Recorded],
-    removed: Sequence[Recorded],
-    added: Sequence[Recorded],
+    calls: dict[str, str],
+    already: Mapping[str, str],
+    put_in: Mapping[str, str],
 ) -> Iterator[Groundless]:
-    gone = {recorded.id: recorded.type for recorded in removed}
-    put_in = {recorded.id: recorded.type for recorded in added}
-    calls, answered, heard = _calls(before), _answered(before), _answered(after)
+    """What has no ground where so much is gone ``already``: each once, what is gone too if so."""
+    gone = dict(already)
+    answered, heard = _answered(before), _answered(after)
     told, ahead = KnownFrom(), _put_in_ahead(after, put_in)
     for recorded in before:
         for one in ahead.get(recorded.id, ()):
@@ -95,7 +125,7 @@ def _groundless(
             reason = f"did not know of {new} ({put_in[new]})"
         elif not causes:
             reason = told.known_from_what_is_gone(recorded)
-        if reason is not None and recorded.id not in gone:
+        if reason is not None:
             yield Groundless(recorded, reason)
             gone[recorded.id] = recorded.type
         told.hear(recorded, is_gone=recorded.id in gone)
