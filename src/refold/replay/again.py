@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
@@ -164,8 +165,8 @@ def _sides(store: Store, found: WhatIf) -> tuple[Decision, dict[str, Decision]]:
     was = store.branch(found.before.stream, at=last)
     gone = [one.event.id for one in found.groundless if one.event.version < decision.version]
     own = {recorded.id for recorded in was}
-    after = list(found.after)
-    end = next(n for n, recorded in enumerate(after) if recorded.id == was.events[-1].id)
+    after, spoken = list(found.after), was.events[-1].id
+    end = next(n for n, recorded in enumerate(after) if recorded.id == spoken)
     changed = found.after.without(*gone, *(recorded.id for recorded in after[end + 1 :]))
     told = [[one.id, one.type, one.data] for one in changed if one.id not in own]
     digest = hashlib.sha256(msgspec.json.encode([*told, [one.id for one in changed]])).hexdigest()
@@ -182,11 +183,12 @@ def _first_resting(found: WhatIf) -> tuple[Decision, int]:
     spoken = [one for one in found.before if one.type in ANSWERS]
     groundless = {one.event.id for one in found.groundless}
     gone = {one.id for one in found.removed}
+    versions = [one.version for one in spoken]
     begins, later = _last_before(found), None
     every = decisions(found.before.events)
     for one, following in zip(every, [*every[1:], None], strict=True):
         until = inf if following is None else following.version
-        own = [said for said in spoken if one.version <= said.version < until]
+        own = spoken[bisect_left(versions, one.version) : bisect_left(versions, until)]
         if any(said.id in gone for said in own):
             continue
         if any(said.id in groundless for said in own):
