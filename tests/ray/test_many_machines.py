@@ -1,6 +1,6 @@
 """A replay on a cluster of three machines: every result once, whatever is killed.
 
-``make soak`` runs the first over 10,000 conversations.
+``REFOLD_SOAK=1`` runs the first over 10,000 conversations.
 """
 
 from __future__ import annotations

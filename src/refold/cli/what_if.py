@@ -26,6 +26,7 @@ from refold.errors import UsageError
 if TYPE_CHECKING:
     from refold import Recorded
     from refold.conversation.what_if import WhatIf
+    from refold.replay.again import AskedAgain
 
 
 def _put(name: str, parameter: str, said: str) -> Decorator:
@@ -110,6 +111,12 @@ def what_if_command(
             found.after.save(save)
         if candidate is not None:
             asked = asked_again(store, found, candidate, how)
+    _show(stream, found, fold_name, save, asked)
+
+
+def _show(
+    stream: str, found: WhatIf, fold_name: str | None, save: str | None, asked: AskedAgain | None
+) -> None:
     fold = fold_for(fold_name, found.before.events)
     operations = found.changes(fold)
     impossible = list(_impossible(found))
