@@ -199,7 +199,7 @@ def test_a_comparison_says_what_was_tried_again(run: Refold, call: str) -> None:
         ["call-1", "--timeout", "0"],
         ["call-1", "--rps", "0"],
         ["call-1", "--workers", "0"],
-        ["call-1", "--mode", "free-run"],
+        ["call-1", "--mode", "free"],
         ["call-9"],
         [],
     ],
