@@ -102,14 +102,15 @@ def rests(one: Recorded, history: list[Recorded], gone: set[int]) -> bool:
 
 
 def call_of(result: Recorded, history: list[Recorded]) -> int | None:
-    """The last call of this id that has no result yet."""
-    open_calls: dict[str, int] = {}
+    """The first call of this id that has no result yet."""
+    open_calls: dict[str, list[int]] = {}
     for one in history[: result.version + 1]:
         own = one.data.get("call_id")
         if one.type == "tool.call":
-            open_calls[own] = one.version
+            open_calls.setdefault(own, []).append(one.version)
         elif one.type == "tool.result":
-            found = open_calls.pop(own, None)
+            waiting = open_calls.get(own)
+            found = waiting.pop(0) if waiting else None
             if one.version == result.version:
                 return found
     return None
