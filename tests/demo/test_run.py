@@ -169,3 +169,21 @@ def test_progress_is_told_step_by_step(
         counts = [(done, total) for name, done, total in progress if name == step]
         assert counts == sorted(counts)
         assert counts[-1][0] == counts[-1][1]
+
+
+def test_the_report_shows_where_own_answers_lead(result: DemoResult) -> None:
+    """What agrees at every decision and goes wrong by itself is found; other words are not."""
+    wrong, same = result.own_ways
+    page = Path(result.report).read_text()
+    for shown, is_found_by_decision in ((wrong, False), (same, True)):
+        next_step, free_run = shown.comparisons
+        assert (next_step.mode, free_run.mode) == ("next-step", "free-run")
+        assert (next_step.partings > 0, free_run.partings > 0) == (
+            *(is_found_by_decision, not is_found_by_decision),
+        )
+        course = free_run.figures.course
+        assert course is not None
+        assert course.is_whole
+        assert course.same == course.conversations - free_run.partings
+        assert shown.says in page
+        assert f"{free_run.partings} of {course.conversations} conversations" in page

@@ -11,7 +11,7 @@ import msgspec
 from refold.cli import output, printing
 from refold.cli.compare import comparison_lines
 from refold.cli.options import command, int_option, opened, report_option
-from refold.cli.text import address, one_line
+from refold.cli.text import address, counted, one_line
 from refold.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
     gate = f"refold compare {named} --primary same_calls --fail-on changed{db}"
     verdicts = result.comparison.verdicts
     yield "Would you ship the shorter prompt?", [verdicts.ship, verdicts.primary.plain]
+    yield "Let go on with their own answers", _led(result)
     yield (
         "What to do next",
         [
@@ -94,6 +95,14 @@ def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
             "do it with your own conversations and prompt: refold import FILE, refold gate --help",
         ],
     )
+
+
+def _led(result: DemoResult) -> Iterator[str]:
+    for shown in result.own_ways:
+        yield shown.says
+        for one in shown.comparisons:
+            calls = counted(one.figures.conversations, "call")
+            yield f"  {one.mode}: {one.partings} of {calls} part from the record"
 
 
 def _recorded(figures: CallFigures) -> str:

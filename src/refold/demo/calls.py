@@ -56,6 +56,7 @@ def record_calls(
     *,
     seed: int,
     progress: Callable[[int, int], None],
+    temperature: float = 0.7,
 ) -> None:
     """Let a seed's callers call, one after the other; each call is one of ``streams``.
 
@@ -68,17 +69,19 @@ def record_calls(
             clinic.give_appointment(caller.patient)
     clock = Clock(MONDAY)
     for caller, stream in zip(people, streams, strict=True):
-        with _picked_up(store, stream, caller, clock) as session:
+        with _picked_up(store, stream, caller, clock, temperature) as session:
             ended = _Call(store, session, endpoint, caller, clinic, clock).talk()
             session.ended(ended, occurred_at=clock.pass_s(PAUSE_S))
         clock.pass_s(45 + 30 * (caller.number % 5))
         progress(caller.number, len(people))
 
 
-def _picked_up(store: refold.Store, stream: str, caller: Caller, clock: Clock) -> Session:
+def _picked_up(
+    store: refold.Store, stream: str, caller: Caller, clock: Clock, temperature: float
+) -> Session:
     customer = events.Party(role="customer", name=caller.patient.name, address=caller.patient.phone)
     prompt = {"text": RECORDED, "id": "reception-1"}
-    params = {"temperature": 0.7, "seed": caller.number}
+    params = {"temperature": temperature, "seed": caller.number}
     agent = msgspec.convert({**AGENT, "prompt": prompt, "params": params}, events.AgentConfigured)
     return recording.record(
         store,

@@ -25,10 +25,11 @@ from refold.demo.calls import SOURCE, record_calls
 from refold.demo.clinic import PLANS
 from refold.demo.server import DemoServer
 from refold.demo.tables import CHANGED
+from refold.demo.ways import own_ways
 from refold.errors import UsageError
 from refold.replay import ChatEndpoint, ChatRequest, Question, Variant, compare, replay
 from refold.replay.compare import Comparison
-from refold.replay.report import write_report
+from refold.replay.report import Shown, write_report
 from refold.replay.runner import ReplaySummary
 
 SEED_MAX: Final = 9_999
@@ -37,6 +38,11 @@ TITLE: Final = "Larkspur Clinic reception: a shorter prompt"
 
 QUESTION: Final = Question(primary="same_calls")
 """What is asked of the comparison: does the shorter prompt still call the same tools?"""
+
+OWN_WAYS_CALLS: Final = 12
+"""On so many calls two agents show what only a free run can tell."""
+_SHOWN: Final[dict[int, list[Shown]]] = {}
+"""What came of that, by the seed: the same every time."""
 
 NOTE = (
     "The agent of this demo is a rule-based stand-in for a model: it follows the rules that it "
@@ -93,7 +99,8 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``shown`` is the stream that ``transcript``, ``half_way``, ``at_end`` and ``what_if`` are of.
     ``timings_s`` has the seconds of each step and ``total``; ``requests`` counts what the local
-    server answered, 0 when everything was there from a run before.
+    server answered, 0 when everything was there from a run before. ``own_ways`` are two agents that
+    go on with their own answers, on calls that are kept in memory alone.
     """
 
     note: str
@@ -109,6 +116,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     replayed: ReplaySummary
     control: ReplaySummary
     comparison: Comparison
+    own_ways: list[Shown]
     report: str
     requests: int
     timings_s: dict[str, float]
@@ -185,8 +193,12 @@ class Demo(DemoServer):
         repeated, replayed = asked.parts
         with _timed("compare", timings_s):
             comparison = compare(store, streams, variant, control=control, question=QUESTION)
+        requests = self.requests - asked_before
+        with _timed("own ways", timings_s):
+            beside = self._own_ways(seed)
         with _timed("report", timings_s):
-            write_report(comparison, report, read=store.read, title=TITLE, note=NOTE)
+            how = {"read": store.read, "title": TITLE, "note": NOTE, "beside": beside}
+            write_report(comparison, report, **how)
         with _timed("look", timings_s):
             states = {stream: store.fold(stream, Conversation).state for stream in streams}
             shown = most_telling(states)
@@ -205,7 +217,8 @@ class Demo(DemoServer):
                 control=repeated,
                 comparison=replace(comparison, conversations=list(comparison.conversations)),
                 report=str(report),
-                requests=self.requests - asked_before,
+                own_ways=beside,
+                requests=requests,
                 timings_s=timings_s,
             )
         timings_s["total"] = round(perf_counter() - began_s, 3)
@@ -228,6 +241,16 @@ class Demo(DemoServer):
             endpoint(ChatRequest(messages=[{"role": "user", "content": ""}], model=self.model))
             record_calls(store, streams, endpoint, seed=seed, progress=partial(progress, "record"))
         return streams, 0
+
+    def _own_ways(self, seed: int) -> list[Shown]:
+        """Two agents let go on by themselves, on calls of the same callers without any chance."""
+        if seed not in _SHOWN:
+            streams = [f"call-{n}" for n in range(1, 1 + sum(times for _, _, times in PLANS))]
+            with refold.open("memory:") as store, closing(self._endpoint()) as endpoint:
+                telling: Any = {"progress": lambda *_: None, "temperature": 0.0}
+                record_calls(store, streams, endpoint, seed=seed, **telling)
+                _SHOWN[seed] = own_ways(store, streams[:OWN_WAYS_CALLS], endpoint)
+        return _SHOWN[seed]
 
     def _endpoint(self) -> ChatEndpoint:
         # No key: the environment's may be a real one, and none of the demo's business.

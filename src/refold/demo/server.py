@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Self
 import msgspec
 
 from refold.demo.agent import MODEL, answer
+from refold.demo.ways import WAYS
 from refold.errors import Unavailable
 
 REQUEST_BYTES_MAX: Final = 4_000_000
@@ -64,7 +65,8 @@ def completion(request: Mapping[str, Any]) -> dict[str, Any]:
     """The whole answer to a chat request, the same for the same request."""
     asked = json.dumps(request, sort_keys=True, ensure_ascii=False)
     identity = hashlib.sha256(asked.encode()).hexdigest()[:24]
-    reply = answer(request, chance=int(identity[:12], 16))
+    way = WAYS.get(request["model"])
+    reply = answer(request, chance=int(identity[:12], 16)) if way is None else way(request)
     calls = [
         {
             "id": f"call_{identity[:10]}{place}",
@@ -84,7 +86,7 @@ def completion(request: Mapping[str, Any]) -> dict[str, Any]:
         "id": f"chatcmpl-{identity}",
         "object": "chat.completion",
         "created": 0,
-        "model": MODEL,
+        "model": request["model"],
         "system_fingerprint": FINGERPRINT,
         "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
         "usage": {
@@ -161,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked = msgspec.convert(request, _Asked)
         except ValueError as error:
             raise _Refused(400, "bad_request", f"no chat request: {error}") from None
-        if asked.model != MODEL:
+        if asked.model != MODEL and asked.model not in WAYS:
             raise _Refused(404, "model_not_found", f"the demo serves the model {MODEL} alone")
         if asked.stream:
             raise _Refused(400, "bad_request", "the demo does not stream")

@@ -152,11 +152,15 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parting(msgspec.Struct, frozen=True):
-    """A decision that was another action: where, at which level, and the event of the answer."""
+    """A decision that was another action: where, at which level, and the event of the answer.
+
+    ``why`` says why a course of its own left the record there.
+    """
 
     at: str
     level: Level
     answer: str | None
+    why: str = ""
 
 
 Holds = Callable[[DecisionComparison], bool | None]
@@ -227,7 +231,7 @@ class Tally:
             self.parted.add(stream)
             if len(self.parted) <= PARTINGS_SHOWN_MAX:
                 first = conversation.decisions[place]
-                self.first_partings.append(Parting(first.at, first.level, first.answer))
+                self.first_partings.append(Parting(first.at, first.level, first.answer, first.why))
         compared = [decision for decision in conversation.decisions if is_compared(decision)]
         self._not_assessed += sum(not decision.is_assessed for decision in compared)
         for name, holds in _SHARES.items():

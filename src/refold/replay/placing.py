@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -77,8 +77,10 @@ def placed(turns: Sequence[Turn], course: Went) -> list[PlacedDecision]:
     first = next((one.index for one in every if parted and one.at == parted.at), None)
     is_excluded = parted is not None and parted.reason in EXCLUDING
     found: list[PlacedDecision] = []
+    dealt = _dealt(turns, course.answers, first)
     for number, turn in enumerate(turns):
-        did = allotted(turn.decisions, course.answers.get(number, []), first)
+        answers = course.answers.get(number, [])
+        did = allotted(turn.decisions, answers, dealt[number])
         for decision, (action, answer) in zip(turn.decisions, did, strict=True):
             if first is not None and parted is not None and decision.index >= first:
                 later: Standing = "conditional" if decision.index > first else "diverged"
@@ -98,12 +100,13 @@ def placed(turns: Sequence[Turn], course: Went) -> list[PlacedDecision]:
 
 
 def allotted(
-    recorded: Sequence[Decision], answers: Sequence[Decision], first: int | None = None
+    recorded: Sequence[Decision],
+    answers: Sequence[Decision],
+    calls: Sequence[tuple[Call, ...]],
 ) -> list[tuple[Action | None, str | None]]:
-    """The answers of a turn, put in the places of its recorded decisions.
+    """The answers of a turn, put in the places of its recorded decisions, with their ``calls``.
 
-    What matches a recorded call stands where that does, what does not at the decision ``first``, or
-    at the last. Words stand in order, the last at the last. Nothing is left out or counted twice.
+    Words stand in order, the last at the last. Nothing is left out or counted twice.
     """
     if not answers:
         return [(None, None)] * len(recorded)
@@ -111,8 +114,6 @@ def allotted(
     for place, answer in enumerate(answers):
         is_last = place + 1 == len(answers)
         groups[-1 if is_last else min(place, max(len(recorded) - 2, 0))].append(answer)
-    said = [call for one in answers for call in one.action.calls]
-    calls = _dealt(recorded, said, first)
     whole = "\n".join(one.action.text for one in answers if one.action.text)
     shown = [next(iter(group), answers[0]).at for group in groups]
     return [
@@ -122,23 +123,42 @@ def allotted(
 
 
 def _dealt(
-    recorded: Sequence[Decision], said: Sequence[Call], first: int | None
+    turns: Sequence[Turn], answers: Mapping[int, Sequence[Decision]], first: int | None
+) -> list[list[tuple[Call, ...]]]:
+    """The candidate's calls by turn and recorded decision.
+
+    What matches a recorded call stands where that does, also where it was read in an earlier turn;
+    what does not stands at the decision ``first``, or at the last of its turn.
+    """
+    ends = [turn.decisions[-1].index for turn in turns]
+    last = (
+        len(turns) - 1 if first is None else next(n for n, end in enumerate(ends) if end >= first)
+    )
+    spans = [range(last + 1), *([n] for n in range(last + 1, len(turns)))]
+    dealt: list[list[tuple[Call, ...]]] = []
+    for span in spans:
+        made = [one for n in span for one in turns[n].decisions]
+        said = [call for n in span for one in answers.get(n, ()) for call in one.action.calls]
+        places = [one.index for one in made]
+        at = places.index(first) if first in places else -1
+        flat = iter(_matched([one.action.calls for one in made], said, at))
+        dealt += [[next(flat) for _ in turns[n].decisions] for n in span]
+    return dealt
+
+
+def _matched(
+    recorded: Sequence[Sequence[Call]], said: Sequence[Call], rest_at: int
 ) -> list[tuple[Call, ...]]:
     dealt: list[list[Call]] = [[] for _ in recorded]
-    owners = [place for place, one in enumerate(recorded) for _ in one.action.calls]
-    old = [call for one in recorded for call in one.action.calls]
-    found = compare_actions(Action(calls=tuple(old)), Action(calls=tuple(said)))
-    waiting = list(zip(old, owners, strict=True))
-    for pair in found.pairs:
-        if pair.changes and first is not None:
-            continue
+    waiting = [(call, place) for place, calls in enumerate(recorded) for call in calls]
+    every = Action(calls=tuple(call for call, _ in waiting))
+    for pair in compare_actions(every, Action(calls=tuple(said))).pairs:
         entry = next(one for one in waiting if one[0] == pair.recorded)
-        waiting.remove(entry)
-        dealt[entry[1]].append(pair.candidate)
+        if not pair.changes:
+            waiting.remove(entry)
+            dealt[entry[1]].append(pair.candidate)
     given = Counter(call for calls in dealt for call in calls)
-    rest = [call for call, times in (Counter(said) - given).items() for _ in range(times)]
-    indexes = [one.index for one in recorded]
-    dealt[indexes.index(first) if first in indexes else -1] += rest
+    dealt[rest_at] += [c for c, times in (Counter(said) - given).items() for _ in range(times)]
     return [tuple(calls) for calls in dealt]
 
 

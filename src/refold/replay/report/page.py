@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -33,22 +33,31 @@ TITLES: Final = {
 Read = Callable[[str], Iterable[Recorded]]
 
 
+class Shown(NamedTuple):
+    """Other comparisons that are told in a few lines, under what they show."""
+
+    says: str
+    comparisons: Sequence[Comparison]
+
+
 def render_report(
     comparison: Comparison | RecordedComparison,
     *,
     read: Read | None = None,
     title: str | None = None,
     note: str | None = None,
+    beside: Sequence[Shown] = (),
 ) -> str:
     """The report as one HTML page without any outside resource; the same input, the same text.
 
     ``read`` gives the events of a stream (``store.read``), so that what callers said and tools
     gave back stands between the answers, and so that what was redacted is hidden; without it only
     the decisions are shown, and what was redacted in them too. ``note`` is a
-    sentence at the top for what the reader must know, such as that the data is made up. Long lists
+    sentence at the top for what the reader must know, such as that the data is made up. ``beside``
+    are other comparisons that are told in a few lines. Long lists
     are in pages, of which all but the first are packed until the reader turns to them.
     """
-    return "".join(_pieces(comparison, read, title, note))
+    return "".join(_pieces(comparison, read, title, note, beside))
 
 
 def write_report(
@@ -58,9 +67,10 @@ def write_report(
     read: Read | None = None,
     title: str | None = None,
     note: str | None = None,
+    beside: Sequence[Shown] = (),
 ) -> Path:
     """Write :func:`render_report` to a file; :class:`UsageError` where that cannot be."""
-    target, pieces = Path(path), _pieces(comparison, read, title, note)
+    target, pieces = Path(path), _pieces(comparison, read, title, note, beside)
     try:
         with target.open("wb") as file:
             file.writelines(piece.encode() for piece in pieces)
@@ -76,6 +86,7 @@ def _pieces(
     read: Read | None,
     title: str | None,
     note: str | None,
+    beside: Sequence[Shown],
 ) -> Iterator[str]:
     # Not every program that compares makes a page.
     from refold.replay.report import render
@@ -86,7 +97,8 @@ def _pieces(
             template, values = "recorded.html", recorded_values(comparison, read, pack)
         else:
             template, values = "report.html", report_values(comparison, read, pack)
-        values |= {"comparison": comparison, "title": title or TITLES[template], "note": note}
+        title = title or TITLES[template]
+        values |= {"comparison": comparison, "title": title, "note": note, "beside": beside}
         yield from render.pieces(template, **values)
 
 
