@@ -116,6 +116,7 @@ def test_every_command_that_chooses_has_the_options(run: Refold) -> None:
         "refold streams",
         "refold log",
         "refold replay",
+        "refold goals",
         "refold compare",
         "refold gate",
         "refold bisect",

@@ -200,6 +200,7 @@ def test_a_comparison_says_what_was_tried_again(run: Refold, call: str) -> None:
         ["call-1", "--rps", "0"],
         ["call-1", "--workers", "0"],
         ["call-1", "--mode", "free"],
+        ["call-1", "--mode", "next-step", "--user", "rules"],
         ["call-9"],
         [],
     ],

@@ -143,7 +143,7 @@ def test_a_decision_that_failed_shuts_every_gate(run: Refold) -> None:
         assert ran.code == 1
     (found,) = run("compare", "--json").lines
     accounting = {"decisions": 4, "answered": 3, "failed": 1, "missing": 0}
-    accounting |= {"never_begun": 0, "later": 0}
+    accounting |= {"never_begun": 0, "later": 0, "conditional": 0, "excluded": 0}
     assert found["figures"]["accounting"] == accounting
     for gate in ("failed", "different"):
         assert run("compare", "--fail-on", gate).code == 1

@@ -35,6 +35,7 @@ PROJECT_FILE: Final = "pyproject.toml"
 BYTES_MAX: Final = 256 * 1024
 OWN: Final = frozenset(
     {
+        "allow",
         "base-url",
         "bootstrap",
         "check",
@@ -47,6 +48,8 @@ OWN: Final = frozenset(
         "name",
         "settings",
         "timestamp",
+        "tool-policies",
+        "user-url",
         "witness",
     }
 )

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from refold.cli import endpoint, jsontext, output
-from refold.cli.choosing import chosen
+from refold.cli.choosing import Choice, choosing, chosen
 from refold.cli.options import command, no_effect, opened, option
 from refold.cli.text import clean
 from refold.errors import UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @command("goals")
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="All streams of this category too.")
+@choosing()
 @option("--propose", metavar="rules|openai:NAME", default="rules", help="Who proposes them.")
 @endpoint.base_url_option
 @option("--state", "is_stated", is_flag=True, help="Put on record what is proposed.")
@@ -30,6 +31,7 @@ def goals_command(
     url: str,
     streams: tuple[str, ...],
     category: str | None,
+    wanted: Choice | None,
     propose: str,
     base_url: str,
     edited: str | None,
@@ -37,11 +39,11 @@ def goals_command(
     *,
     is_stated: bool,
 ) -> None:
-    """Say what the users of recorded conversations wanted and knew, for who stands in for them.
+    """Say what the users of recorded conversations wanted and knew.
 
-    A goal is stated on record, or proposed: by rules from what the user said, or by a model.
-    Proposals are shown, and recorded with --state; edit what --json gives, and put it on record
-    with --from. The last goal of a conversation counts.
+    Who stands in for such a user goes by it. A goal is stated on record, or proposed: by rules from
+    what the user said, or by a model. Proposals are shown, and recorded with --state; edit what
+    --json gives, and put it on record with --from. The last goal of a conversation counts.
 
         refold goals call-42
         refold goals --category call --json > goals.jsonl
@@ -52,7 +54,7 @@ def goals_command(
         _state(url, _read(edited), by or "a person")
         return
     no_effect("without --from", "by")
-    those = [*chosen(url, streams, category, None)]
+    those = [*chosen(url, streams, category, wanted)]
     found = dict(_proposed(url, those, propose, base_url))
     if is_stated:
         _state(url, found, None)

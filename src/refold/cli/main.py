@@ -103,7 +103,7 @@ Example:
         "diff": ("diff", "Show how one stream differs from another."),
         "replay": ("replay", "Ask another prompt or model the recorded questions."),
         "replays": ("replays", "List the replays that a store holds."),
-        "goals": ("goals", "Say what recorded users wanted, for who stands in for them."),
+        "goals": ("goals", "Say what the users of recorded conversations wanted and knew."),
         "compare": (
             "compare",
             "Compare replayed conversations with the recorded, and say whether to ship the change.",

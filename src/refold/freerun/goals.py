@@ -87,7 +87,8 @@ def ask_goal(history: Iterable[Recorded], candidate: Candidate, *, by: str) -> G
     """A goal that a model proposes; :class:`InvalidEvent` where what it says is none."""
     said = "\n".join(f"{one.role}: {one.text}" for one in heard_in(history))
     messages = [{"role": "system", "content": ASKED}, {"role": "user", "content": said}]
-    answered = candidate(ChatRequest(messages=messages))
+    model = getattr(candidate, "model", None)
+    answered = candidate(ChatRequest(messages=messages, model=model))
     if not isinstance(candidate, ChatEndpoint):
         answered = action_of(answered)  # type: ignore[arg-type]
     text = re.sub(r"^```\w*\n|\n```$", "", answered.text.strip())  # type: ignore[union-attr]

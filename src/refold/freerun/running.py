@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from decimal import Decimal
+from threading import Lock
 from typing import Final
 
 from msgspec.structs import replace
 
 from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import ModelFailed, Usage
+from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
-from refold.errors import RefoldError, Unavailable
+from refold.errors import Conflict, RefoldError, Unavailable
 from refold.freerun.goals import goal_of
 from refold.freerun.outside import closed_off
 from refold.freerun.policies import ToolPolicies
@@ -72,6 +75,7 @@ class FreeRunning(RunningReplay):
     user: str | None = None
     user_asker: Asker | None = None
     allow: Sequence[str] = ()
+    _planning: Lock = field(default_factory=Lock)
 
     def _done(self, every: Set[str], branch: Iterable[Recorded]) -> Set[str]:
         """All of them where the course is over: a conversation is walked as a whole."""
@@ -100,7 +104,8 @@ class FreeRunning(RunningReplay):
         urls = [url for one in asked if (url := getattr(one, "address", None))]
         with closed_off([*urls, *self.allow]) as outside:
             try:
-                await super().work_off(asker, workers)
+                async with self.user_asker or nullcontext():
+                    await super().work_off(asker, workers)
             finally:
                 if not self.terms:
                     for name, run in planned:
@@ -127,10 +132,6 @@ class FreeRunning(RunningReplay):
 
     def _begun(self, task: Task) -> CourseWalk:
         """The walk of a conversation, as far as its branch has it."""
-        self._keep_plan()
-        for outcome in self.store.append_many(task.journal.beginning(task)):
-            if isinstance(outcome, RefoldError) and outcome.code != "key_reused":
-                raise outcome
         history = list(self.store.read(task.stream, to_version=self.versions[task.stream]))
         variant = task.journal.variant
         tools = None if variant.tools is None else read_tools(variant.tools)[0]
@@ -138,8 +139,21 @@ class FreeRunning(RunningReplay):
         terms = WalkTerms(variant, self.policies, self.model, self.user)
         walk = CourseWalk(record_of(history, decisions(history)), terms, world)
         branch = task.journal.branch(task.stream)
-        walk.take(one for one in self.store.read(branch) if one.stream == branch)
+        walk.take(one for one in task.journal.read(task.stream) if one.stream == branch)
         return walk
+
+    def _begin(self, task: Task, walk: CourseWalk) -> None:
+        """Begin the branch with its first answer: a service that was never reached leaves none."""
+        with self._planning:
+            self._keep_plan()
+        for outcome in self.store.append_many(task.journal.beginning(task)):
+            if isinstance(outcome, RefoldError) and outcome.code != "key_reused":
+                raise outcome
+        branch = task.journal.branch(task.stream)
+        own = [one for one in self.store.read(branch) if one.stream == branch]
+        if any(one.noted("replay") for one in own):
+            raise Conflict(stream=branch, expected=NO_EVENTS, actual=own[-1].version)
+        walk.take(own)
 
     async def _walked(
         self, asker: Asker, task: Task, walk: CourseWalk, spent: WalkSpent
@@ -169,6 +183,8 @@ class FreeRunning(RunningReplay):
     def _store(self, task: Task, walk: CourseWalk, events: Sequence[object]) -> None:
         """Put the next step on the branch, once, and go on with what is there."""
         branch = task.journal.branch(task.stream)
+        if walk.version == NO_EVENTS:
+            self._begin(task, walk)
         self.store.append(
             branch,
             events,
@@ -184,7 +200,8 @@ class FreeRunning(RunningReplay):
         goal = goal_of(history)
         if self.user_asker is None:
             return checked(goal, what.heard, rule_user(goal, what.heard))
-        outcome = await self.user_asker.ask(user_request(goal, what.heard))
+        model = getattr(self.user_asker.candidate, "model", None)
+        outcome = await self.user_asker.ask(user_request(goal, what.heard, model=model))
         if outcome.action is None:
             raise Unavailable(f"the simulated user gave no answer: {outcome.error}")
         return checked(goal, what.heard, outcome.action.text)
@@ -205,7 +222,7 @@ class FreeRunning(RunningReplay):
             failed = ModelFailed(
                 error=outcome.error, attempt=outcome.attempts, status=outcome.failure.status
             )
-            await asyncio.to_thread(self._note, branch, failed)
+            await asyncio.to_thread(self._note, task, failed)
         task.left.decisions.clear()
         self._leases.give_back([branch])
         part = part.adding(task.decision.at, outcome)
@@ -215,8 +232,11 @@ class FreeRunning(RunningReplay):
         )
         self._tell()
 
-    def _note(self, branch: str, failed: ModelFailed) -> None:
-        self._keep_plan()
+    def _note(self, task: Task, failed: ModelFailed) -> None:
+        branch = task.journal.branch(task.stream)
+        list(self.store.append_many(task.journal.beginning(task)))
+        with self._planning:
+            self._keep_plan()
         turn = went(self.store.read(branch)).turn
         noted = {"origin": ORIGIN, "replay": {"turn": turn}}
         self.store.append(branch, [failed], metadata=noted)

@@ -83,13 +83,15 @@ def heard_in(events: Iterable[Recorded]) -> list[HeardLine]:
     return heard
 
 
-def user_request(goal: GoalStated, heard: Sequence[HeardLine]) -> ChatRequest:
+def user_request(
+    goal: GoalStated, heard: Sequence[HeardLine], *, model: str | None = None
+) -> ChatRequest:
     """What a model is asked that plays the user: to it the agent is the other side."""
     facts = "\n".join(f"- {name}: {value}" for name, value in goal.facts.items()) or "- none"
     system = f"{PROMPT}\n\nGoal:\n{goal.text}\n\nFacts:\n{facts}"
     roles = {"user": "assistant", "agent": "user"}
     said = [{"role": roles[one.role], "content": one.text} for one in heard if one.text]
-    return ChatRequest(messages=[{"role": "system", "content": system}, *said])
+    return ChatRequest(messages=[{"role": "system", "content": system}, *said], model=model)
 
 
 # -- a stand-in of rules --------------------------------------------------------------------------

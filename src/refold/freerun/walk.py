@@ -28,7 +28,10 @@ from refold.replay.request import ChatRequest, RequestMaker
 from refold.replay.variant import Variant
 
 ANSWERS_A_TURN_MAX: Final = 25
-"""An agent that calls tools so often without a word to the user does not come to an end."""
+"""An agent that calls tools so often without a word to the user does not come to an end.
+
+Where the recorded one did almost as often, it is twice as often as that.
+"""
 USER_TURNS_MAX: Final = 20
 """A simulated user says no more than this."""
 
@@ -203,7 +206,8 @@ class CourseWalk:
                 missed = True
                 break
             events += self._told(call, given)
-        is_last = self._answers + 1 >= ANSWERS_A_TURN_MAX
+        recorded = len(self._turn().decisions)
+        is_last = self._answers + 1 >= max(ANSWERS_A_TURN_MAX, 2 * recorded)
         if parted is None and is_last and action.calls:
             parted = self._here("no_end")
         if parted is not None and self.parted is None:

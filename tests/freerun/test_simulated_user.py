@@ -1,0 +1,193 @@
+"""Who speaks after a divergence, and the faults that are theirs and not the agent's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import refold
+from refold.conversation.events import GoalStated, UserUtterance
+from refold.conversation.openai_chat import from_messages
+from refold.freerun import FreeRun
+from refold.freerun.goals import ask_goal, goal_in, goal_of, state_goal
+from refold.freerun.user import STOP, HeardLine, checked, rule_user
+from refold.replay import ChatEndpoint, ChatRequest, Variant, compare, replay
+from tests.freerun.courses import AS_RECORDED, record, says, scripted, walked
+from tests.support.chat_server import Body, ChatServer
+from tests.support.nearest_prefix import CONVERSATIONS
+
+GOAL = GoalStated(
+    text="Cancel the booking B7.",
+    facts={"user id": "ann_7", "booking number": "B7"},
+    wants=["I want to cancel my booking.", "I need a refund by mail."],
+)
+
+
+def heard(*texts: str) -> list[HeardLine]:
+    """A talk, the agent first."""
+    return [HeardLine("user" if n % 2 else "agent", text) for n, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("talk", "said", "faults"),
+    [
+        (["What is your user id?"], "It is ann_7.", []),
+        (["What is your user id?"], "It is ann_9.", ["invents_facts"]),
+        (["What is your user id?"], "I don't know.", ["forgets_goal"]),
+        (["The fee is $50.", "Fine.", "Shall I?"], "Yes, 50 dollars is fine.", []),
+        (
+            ["How may I help?"],
+            "I want to cancel booking B7, made on 2024-05-01.",
+            ["invents_facts"],
+        ),
+        (["How may I help?"], "How can I help you today?", ["answers_for_agent"]),
+        (["Done?"], "I have cancelled your booking.", ["answers_for_agent"]),
+        (["Can you give me the number?"], STOP, ["forgets_goal", "ends_early"]),
+        (
+            ["Hello.", "Cancel my booking. And a refund by mail.", "Is there anything else?"],
+            f"No. {STOP}",
+            [],
+        ),
+        (["Hello.", "Cancel my booking.", "Done. Anything else?"], f"No. {STOP}", ["forgets_goal"]),
+    ],
+)
+def test_faults_of_a_simulated_user_are_found_by_rules(
+    talk: list[str], said: str, faults: list[str]
+) -> None:
+    """What nobody gave, what it forgot, an early end, the agent's words; and no others."""
+    found = checked(GOAL, heard(*talk), said)
+    assert [fault.kind for fault in found.faults] == faults
+    assert found.is_end == (STOP in said)
+
+
+def test_the_user_of_rules_says_what_it_wants_and_knows_and_ends() -> None:
+    """It is asked, gives, agrees, brings up the rest, and stops: without a fault."""
+    talk = heard("How may I help?")
+    asked = ["What is your user id?", "Shall I go ahead?", "Done. Anything else?", "Fine.", "Bye."]
+    told = []
+    for question in asked:
+        said = rule_user(GOAL, talk)
+        assert checked(GOAL, talk, said).faults == []
+        told.append(said)
+        if STOP in said:
+            break
+        talk += [HeardLine("user", said), HeardLine("agent", question)]
+    assert told == [
+        "I want to cancel my booking.",
+        "My user id is ann_7.",
+        "Yes, please.",
+        "I need a refund by mail.",
+        f"That is all, thank you. {STOP}",
+    ]
+
+
+def test_after_a_divergence_the_simulated_user_speaks(tmp_path: Any) -> None:
+    """Not before; what it says is an event, in samples, and left out of every rate."""
+    with refold.open(tmp_path / "log.db") as store:
+        record(store)
+        state_goal(store, "call-1", GOAL)
+        script = [*AS_RECORDED[:3], says("It is taken. What is your user id?"), says("Sorry. Bye.")]
+        compared = walked(store, scripted(script), mode=FreeRun(user="rules"), samples=2)
+        assert (compared.mode, compared.samples) == ("simulated-user", [0, 1])
+        assert compared.figures.simulator is not None
+        assert compared.figures.simulator.turns > 2
+        first = compared.conversations[0]
+        assert (first.led is not None and first.led.parted) == "other_calls"
+        spoken = [e for e in store.read(first.branch) if e.type == "user.utterance"]
+        own = [e.data["text"] for e in spoken if "user" in (e.metadata.get("replay") or {})]
+        assert own[0] == "My user id is ann_7."
+        assert [e.data["text"] for e in spoken[:2]] == ["A room for Tuesday?", "Yes, that one."]
+        assert "Thanks." not in [e.data["text"] for e in spoken]
+        assert compared.figures.by_decision.trials + compared.figures.not_assessed == 2 * 4
+
+
+def test_goals_are_proposed_stated_and_edited() -> None:
+    """By rules until somebody says otherwise; the last one counts, and twice is once."""
+    with refold.open("memory:") as store:
+        record(store)
+        said = UserUtterance(text="I want to move it. My user ID is ann_7, on May 20.")
+        store.append("call-1", [said])
+        proposed = goal_of(store.read("call-1"))
+        assert proposed.facts == {"user id": "ann_7", "date": "May 20"}
+        assert "I want to move it." in proposed.wants
+        assert state_goal(store, "call-1", GOAL, actor="ann")
+        assert not state_goal(store, "call-1", GOAL)
+        assert goal_of(store.read("call-1")) == GOAL
+        told = json.dumps({"text": "Move it.", "facts": {"user id": "ann_7"}})
+        goal = ask_goal(store.read("call-1"), lambda _: {"content": told}, by="a model")
+        assert (goal.text, goal.facts, goal.by) == ("Move it.", {"user id": "ann_7"}, "a model")
+
+
+# -- the tasks of tau-bench -----------------------------------------------------------------------
+
+EVERY = 5
+"""The model behind the endpoint invents a value at every so manieth of its answers."""
+
+
+class RuleUserServer(ChatServer):
+    """A model that plays the user, by OpenAI's protocol: rules, and a fault now and then."""
+
+    def __init__(self) -> None:
+        super().__init__(self.play)
+        self.played = 0
+        self.broken = 0
+
+    def play(self, body: Body) -> Body:
+        system, *talk = body["messages"]
+        goal = re.search(r"Goal:\n(.*)\n\nFacts:\n(.*)", system["content"], re.DOTALL)
+        assert goal is not None
+        facts = dict(line[2:].split(": ", 1) for line in goal[2].split("\n") if ": " in line)
+        stated = goal_in([goal[1]])
+        stated = GoalStated(text=goal[1], facts=facts, wants=stated.wants)
+        roles = {"assistant": "user", "user": "agent"}
+        said = rule_user(stated, [HeardLine(roles[m["role"]], m["content"]) for m in talk])
+        self.played += 1
+        if self.played % EVERY == 0:
+            self.broken += 1
+            said = f"My number is ZZ{9_000_000 + self.played}. {said}"
+        return {"role": "assistant", "content": said}
+
+
+@pytest.mark.skipif(not CONVERSATIONS.exists(), reason="../shared/data/tau-bench is not here")
+def test_the_faults_of_two_simulated_users_on_the_50_tasks() -> None:
+    """With each task's instructions as the goal: the rules' own rate, and a model's by HTTP."""
+    trials = [t for t in json.loads(CONVERSATIONS.read_text()) if t["trial"] == 0]
+    assert len(trials) == 50
+    rates: dict[str, tuple[int, dict[str, int]]] = {}
+    with refold.open("memory:") as store, RuleUserServer() as server:
+        for trial in trials:
+            stream = f"airline-{trial['task_id']}-0"
+            store.append(stream, from_messages(trial["traj"]))
+            state_goal(store, stream, goal_in([trial["info"]["task"]["instruction"]]))
+        streams = [f"airline-{trial['task_id']}-0" for trial in trials]
+        endpoint = ChatEndpoint(server.base_url, model="user", api_key="")
+        for name, user in (("rules", "rules"), ("endpoint", endpoint)):
+            mode = FreeRun(user=user, named=name)  # type: ignore[arg-type]
+            said = replay(store, streams, Variant(label="asks"), _asks, mode=mode, workers=1)
+            found = compare(store, streams, said.variant).figures.simulator
+            assert found is not None
+            rates[name] = found.turns, found.faults
+        assert server.broken > 0
+        invented = Counter(rates["endpoint"][1])["invents_facts"]
+        assert invented == server.broken
+    assert rates == RATES
+
+
+RATES: Any = {"rules": (162, {}), "endpoint": (162, {"invents_facts": 32})}
+"""How often each spoke, and its faults; docs/explanation/replay.md says the same."""
+
+
+def _asks(request: ChatRequest) -> Any:
+    """An agent that calls nothing, and asks what agents ask."""
+    asked = (
+        "Could you please provide your user ID?",
+        "What is your reservation number?",
+        "Shall I go ahead?",
+        "That is done. Is there anything else?",
+    )
+    given = sum(one["role"] == "assistant" for one in request.messages)
+    return {"role": "assistant", "content": asked[min(given, 3)]}
