@@ -29,7 +29,7 @@ from refold.demo.ways import own_ways
 from refold.errors import UsageError
 from refold.replay import ChatEndpoint, ChatRequest, Question, Variant, compare, replay
 from refold.replay.compare import Comparison
-from refold.replay.report import Shown, write_report
+from refold.replay.report import ToldBeside, write_report
 from refold.replay.runner import ReplaySummary
 
 SEED_MAX: Final = 9_999
@@ -41,7 +41,7 @@ QUESTION: Final = Question(primary="same_calls")
 
 OWN_WAYS_CALLS: Final = 12
 """On so many calls two agents show what only a free run can tell."""
-_SHOWN: Final[dict[int, list[Shown]]] = {}
+_SHOWN: Final[dict[int, list[ToldBeside]]] = {}
 """What came of that, by the seed: the same every time."""
 
 NOTE = (
@@ -116,7 +116,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     replayed: ReplaySummary
     control: ReplaySummary
     comparison: Comparison
-    own_ways: list[Shown]
+    own_ways: list[ToldBeside]
     report: str
     requests: int
     timings_s: dict[str, float]
@@ -242,7 +242,7 @@ class Demo(DemoServer):
             record_calls(store, streams, endpoint, seed=seed, progress=partial(progress, "record"))
         return streams, 0
 
-    def _own_ways(self, seed: int) -> list[Shown]:
+    def _own_ways(self, seed: int) -> list[ToldBeside]:
         """Two agents let go on by themselves, on calls of the same callers without any chance."""
         if seed not in _SHOWN:
             streams = [f"call-{n}" for n in range(1, 1 + sum(times for _, _, times in PLANS))]

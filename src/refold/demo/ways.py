@@ -20,7 +20,7 @@ from refold.demo.listen import listen
 from refold.demo.tables import slot_label
 from refold.freerun import FreeRun
 from refold.replay import ChatEndpoint, Variant, compare, replay
-from refold.replay.report import Shown
+from refold.replay.report import ToldBeside
 
 NO_TIME: Final = "refold-demo-names-no-time"
 AT_ONCE: Final = "refold-demo-asks-at-once"
@@ -56,7 +56,7 @@ _SAYS: Final = {
 }
 
 
-def own_ways(store: refold.Store, streams: list[str], endpoint: ChatEndpoint) -> list[Shown]:
+def own_ways(store: refold.Store, streams: list[str], endpoint: ChatEndpoint) -> list[ToldBeside]:
     """Both agents on recorded calls: asked at every decision, and let go on by themselves."""
     shown = []
     for model, says in _SAYS.items():
@@ -64,5 +64,5 @@ def own_ways(store: refold.Store, streams: list[str], endpoint: ChatEndpoint) ->
         replay(store, streams, variant, endpoint, workers=2)
         free = replay(store, streams, variant, endpoint, mode=FreeRun(), workers=2)
         both = [compare(store, streams, one) for one in (variant, free.variant)]
-        shown.append(Shown(says, [replace(one, conversations=[]) for one in both]))
+        shown.append(ToldBeside(says, [replace(one, conversations=[]) for one in both]))
     return shown

@@ -33,7 +33,7 @@ TITLES: Final = {
 Read = Callable[[str], Iterable[Recorded]]
 
 
-class Shown(NamedTuple):
+class ToldBeside(NamedTuple):
     """Other comparisons that are told in a few lines, under what they show."""
 
     says: str
@@ -46,7 +46,7 @@ def render_report(
     read: Read | None = None,
     title: str | None = None,
     note: str | None = None,
-    beside: Sequence[Shown] = (),
+    beside: Sequence[ToldBeside] = (),
 ) -> str:
     """The report as one HTML page without any outside resource; the same input, the same text.
 
@@ -67,7 +67,7 @@ def write_report(
     read: Read | None = None,
     title: str | None = None,
     note: str | None = None,
-    beside: Sequence[Shown] = (),
+    beside: Sequence[ToldBeside] = (),
 ) -> Path:
     """Write :func:`render_report` to a file; :class:`UsageError` where that cannot be."""
     target, pieces = Path(path), _pieces(comparison, read, title, note, beside)
@@ -86,7 +86,7 @@ def _pieces(
     read: Read | None,
     title: str | None,
     note: str | None,
-    beside: Sequence[Shown],
+    beside: Sequence[ToldBeside],
 ) -> Iterator[str]:
     # Not every program that compares makes a page.
     from refold.replay.report import render
