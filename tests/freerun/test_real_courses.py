@@ -95,5 +95,5 @@ def test_what_another_trial_did_adds_up_to_every_recorded_decision(tau: Tau) -> 
     assert same.candidate == pytest.approx(course.same / 200)
 
 
-TABLE: tuple[Any, ...] = (687, {"other_calls": 193}, 1_574, {}, 7)
+TABLE: tuple[Any, ...] = (687, {"other_calls": 189, "stale_read": 4}, 1_574, {}, 7)
 """Comparable, diverged, conditional, excluded, and how many went to their end as recorded."""
