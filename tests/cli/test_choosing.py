@@ -129,7 +129,6 @@ def test_every_command_that_chooses_has_the_options(run: Refold) -> None:
     categories = {name for name, options in taking.items() if "--category" in options}
     # A feed or a token is narrowed for ever, not for once.
     others = {"refold replays", "refold feed kafka", "refold hold place", "refold tokens create"}
-    others |= {"refold goals"}  # Those of a category beside the streams that are named.
     assert {n for n in categories if "import" not in n} - having == others
     assert run("streams", "--help").code == 0
 
