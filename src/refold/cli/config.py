@@ -46,6 +46,7 @@ OWN: Final = frozenset(
         "host",
         "judge-url",
         "name",
+        "on",
         "settings",
         "timestamp",
         "tool-policies",
