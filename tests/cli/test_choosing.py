@@ -12,6 +12,7 @@ from refold.conversation import (
     AgentConfigured,
     AgentUtterance,
     ModelFailed,
+    ModelRequest,
     ModelResponse,
     ToolCall,
     ToolResult,
@@ -204,6 +205,19 @@ def test_who_is_asked_is_said_where_nobody_is_named(run: Refold, calls: Path) ->
     by_default = run(*asked, OPENAI_API_KEY="a").err
     assert by_default.startswith("asks https://api.openai.com/v1/chat/completions: --base-url")
     assert run(*asked, "--base-url", "http://127.0.0.1:9").err == ""
+
+
+def test_what_was_sent_elsewhere_is_not_sent_to_openai_by_default(
+    run: Refold, tmp_path: Path
+) -> None:
+    """A key in the environment is no word on whom to ask: their address is asked for."""
+    url = "http://127.0.0.1:8/v1/chat/completions"
+    with refold.open(tmp_path / "refold.db") as store:
+        failed = [UserUtterance("Hi"), ModelRequest("chat", url=url), ModelFailed("status 500")]
+        store.append("call-1", failed)
+    asked = ("replay", "call-1", "--model", "openai:m")
+    refused(run(*asked, OPENAI_API_KEY="a"), f"call-1@1 was sent to {url}", "--base-url")
+    assert run(*asked, "--base-url", "https://api.openai.com/v1", OPENAI_API_KEY="a").code == 1
 
 
 def test_a_comparison_is_narrowed(run: Refold, calls: Path) -> None:

@@ -289,6 +289,8 @@ class TestFamily:
         assert alone.guardrails[0].answer == "worse"
         assert many.guardrails[0].answer == "inconclusive"
         assert many.guardrails[0].adjusted_p == pytest.approx(8 * 2 / 2**6)
+        assert "By itself that would be a difference" in many.guardrails[0].plain
+        assert "By itself" not in "".join(one.plain for one in many.guardrails[1:])
         assert many.primary.answer == "worse" and many.primary.adjusted_p is None
 
     def test_the_rest_keeps_the_share_of_false_alarms(self) -> None:

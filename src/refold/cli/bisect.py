@@ -197,6 +197,7 @@ def _over_asked(
     candidate, how = endpoint.endpoint(base_url, api=api), endpoint.prices_of(how)
     places = [Suspect(f"prompt {n}", [*streams], text) for n, text in enumerate(prompts, 1)]
     with opened(url, mode="write", destination=candidate.url) as store:
+        endpoint.check_meant(store, dict.fromkeys(streams))
 
         def looked(place: Suspect) -> Shared:
             asked = Variant(prompt=place.prompt, model=model)

@@ -16,9 +16,11 @@ from refold.cli.text import one_line
 from refold.errors import InvalidEvent, UsageError
 
 if TYPE_CHECKING:
+    from refold import Store
     from refold.replay import ChatEndpoint, Price, Variant
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
+REQUEST: Final = "model.request"
 WORD_SHOWN_MAX: Final = 60
 PATH_CHARS_MAX: Final = 255
 _FILE_STARTS: Final = ("/", "./", "../", "~/")
@@ -208,6 +210,31 @@ def endpoint(
             "or name your own endpoint with --base-url"
         )
     return ChatEndpoint(base_url, api_key=own, **how)
+
+
+def check_meant(store: Store, streams: Mapping[str, int | None]) -> None:
+    """Refuse to ask OpenAI because nobody says whom, where calls on record went elsewhere.
+
+    What a conversation holds was meant for where it was sent.
+    """
+    from click.core import ParameterSource
+
+    from refold.conversation.events import ModelRequest
+    from refold.secrecy import without_keys
+
+    source = click.get_current_context().get_parameter_source("base_url")
+    if source is not ParameterSource.DEFAULT:
+        return
+    for stream, last in streams.items():
+        requests = (one for one in store.read(stream, to_version=last) if one.type == REQUEST)
+        for recorded in requests:
+            url = recorded.to_class(ModelRequest).url
+            if url and not url.startswith(f"{OPENAI_URL}/"):
+                raise UsageError(
+                    f"{recorded.id} was sent to {without_keys(url)}, and nobody says whom to ask "
+                    f"now: give that service's address with --base-url, or {OPENAI_URL}",
+                    at=recorded.id,
+                )
 
 
 def amount(text: str) -> Decimal:

@@ -73,6 +73,8 @@ def _proposed(
         asked = endpoint.endpoint(base_url)
         asked.model = endpoint.model_name(propose)
     with opened(url, destination="" if asked is None else asked.url) as store:
+        if asked is not None:
+            endpoint.check_meant(store, dict.fromkeys(streams))
         for stream in streams:
             history = list(store.read(stream))
             is_known = any(one.type == "goal.stated" for one in history)

@@ -191,6 +191,7 @@ def _asks(
     options["on"] = machines_of(url, options)
     with opened(url, mode="write", destination=candidate.url) as store:
         check_cluster(store, streams, question and question.cluster)
+        endpoint.check_meant(store, streams)
         if base_url == endpoint.OPENAI_URL:
             output.note(f"asks {candidate.url}: --base-url names another")
         has_control = is_control or CHANGED in fail_on

@@ -11,6 +11,9 @@ from refold.replay.answer import SIDES, Verdict
 EARLY: Final = "By an early look: "
 ACTIONS: Final = ("same_action", "same_calls")
 CHANGED: Final = "changed more than noise"
+ONE_OF_MANY: Final = (
+    "By itself that would be a difference; of several metrics, chance makes one look so. "
+)
 NOTHING: Final = "–"
 """What stands where nothing is known."""
 
@@ -103,7 +106,8 @@ def _found(verdict: Verdict) -> list[Worded]:
         is_whole = unit == "share" and ends == (-1.0, 1.0)
         fits = Worded("anything") if is_whole or None in ends else interval
         sure = f", all not worse by more than {_allowed(verdict)}" * verdict.is_not_worse
-        return [fits, Worded(f" would fit{sure}. "), *_missing_phrases(verdict)]
+        among = Worded(ONE_OF_MANY * _is_one_of_many(verdict))
+        return [fits, Worded(f" would fit{sure}. "), among, *_missing_phrases(verdict)]
     noise = "it differs from itself" if verdict.sides == SIDES else "chance would have it"
     more = {
         "equivalent": f", all of it within the {_allowed(verdict)} that do not matter",
@@ -118,6 +122,12 @@ def _found(verdict: Verdict) -> list[Worded]:
         Worded(_clusters(verdict, verdict.clusters), "clusters"),
         Worded(more.get(verdict.answer, "")),
     ]
+
+
+def _is_one_of_many(verdict: Verdict) -> bool:
+    """Whether it is seen by itself, and not beside the other metrics that were looked at."""
+    chance, several = 1 - verdict.confidence, verdict.adjusted_p
+    return verdict.p is not None and several is not None and verdict.p <= chance < several
 
 
 def nothing_known(verdict: Verdict, *, has_control: bool) -> str:
