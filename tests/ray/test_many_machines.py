@@ -65,7 +65,7 @@ def begun(address: str, on: str, server_url: str, *more: str) -> subprocess.Pope
 
 def ended(child: subprocess.Popen[str], code: int = 0) -> dict[str, Any]:
     """What it said, having ended so."""
-    out, err = child.communicate(timeout=300)
+    out, err = child.communicate(timeout=bound(300, 1_800))
     assert child.returncode == code, err
     said: dict[str, Any] = json.loads(out or "{}")
     return said | {"stderr": err}
