@@ -4,9 +4,9 @@
 
 writes `report.png` (the top of the page) and `report-turns.png` (one conversation side by side),
 and both as who prefers dark pages sees them (`report-dark.png`, `report-turns-dark.png`).
-Of `refold ui`, `ui.png` (the list) and `ui-conversation.png`, dark too; and `ui.sha256`, by which
-a test tells that the pages have changed since. Set in Inter where that font is installed (Debian:
-fonts-inter).
+Of `refold ui`, `ui.png` (the list) and `ui-conversation.png`, dark too, `ui-verdict.png` and
+`ui-compare.png`; and `ui.sha256`, by which a test tells that the pages have changed since. Set in
+Inter where that font is installed (Debian: fonts-inter).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 if TYPE_CHECKING:
     import refold
@@ -49,12 +51,16 @@ QUIET = (
 )
 SCHEMES = {"": "1", "-dark": "0"}
 """What the name of a picture ends in, and how Chromium is told what is preferred."""
+LIGHT: Final[dict[str, Any]] = {"width": 1240, "height": 1010, "scale": 1, "scheme": "1"}
 TIMEOUT_S = 120
 PAGES = Path(__file__).resolve().parents[1] / "src" / "refold" / "ui"
 PICTURED = (
     "templates/base.html",
     "templates/conversations.html",
     "templates/conversation.html",
+    "templates/compare.html",
+    "templates/replay.html",
+    "templates/runs.html",
     "static/ui.css",
 )
 """What the pictures of `refold ui` are made from."""
@@ -126,6 +132,12 @@ def pictured() -> str:
     return digest.hexdigest()
 
 
+def made(url: str) -> None:
+    """Wait until a page that is made beside is there."""
+    while b'hx-trigger="every' in urlopen(url, timeout=TIMEOUT_S).read():
+        time.sleep(0.1)
+
+
 @contextmanager
 def served(store: refold.Store) -> Iterator[str]:
     """The address of the pages of a store, on a free port until the block ends."""
@@ -154,6 +166,7 @@ def main(folder: Path) -> None:
     """Make the pictures."""
     import refold
     from refold.demo import Demo
+    from refold.replay import branch_name
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="refold-screenshot-") as temporary:
@@ -173,6 +186,15 @@ def main(folder: Path) -> None:
                 how = {"width": 1240, "height": 1010, "scale": 1.5, "scheme": scheme}
                 picture_at(f"{address}/", folder / f"ui{ending}.png", **how)
                 picture_at(one, folder / f"ui-conversation{ending}.png", **how)
+            other = branch_name(result.shown, result.replayed.variant)
+            asked = {"a": result.shown, "b": other, "only": "differences"}
+            of_ui = {
+                "compare": f"compare?{urlencode(asked)}",
+                "verdict": f"replays/{result.replayed.variant_id}",
+            }
+            for name, query in of_ui.items():
+                made(f"{address}/{query}")
+                picture_at(f"{address}/{query}", folder / f"ui-{name}.png", **LIGHT)
     (folder / "ui.sha256").write_text(f"{pictured()}\n")
 
 

@@ -6,11 +6,15 @@ https://chromedevtools.github.io/devtools-protocol/
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import tempfile
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,15 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", **size)
         self.call("Page.navigate", url=url)
         self.until(f"document.readyState === 'complete' && location.href === {json.dumps(url)}")
+
+    def picture(self) -> bytes:
+        """The page as it is seen, as PNG; kept in the folder that REFOLD_PICTURES names."""
+        png = b64decode(self.call("Page.captureScreenshot")["data"])
+        if folder := os.environ.get("REFOLD_PICTURES"):
+            shown = self.value("location.pathname + location.search + ' ' + innerWidth")
+            name = re.sub(r"[^0-9A-Za-z]+", "-", shown)[:100]
+            Path(folder, f"{name}-{sha256(shown.encode()).hexdigest()[:8]}.png").write_bytes(png)
+        return png
 
     def value(self, expression: str) -> Any:
         """What an expression of JavaScript comes to on the page."""

@@ -21,6 +21,8 @@ from tests.ui.serving import served
 SHIFT_MAX = 0.001
 """Less than a pixel of a line: a fraction of one comes of rounding."""
 WIDTHS = (400, 1280)
+PICTURE_MIN = 5_000
+"""A picture that is empty takes fewer bytes."""
 NOTED = """
 window.noted = {shift: 0, refused: []};
 new PerformanceObserver(list => {
@@ -63,7 +65,10 @@ def tab() -> Iterator[Browser]:
 def test_a_screen_is_for_everybody_and_still(
     client: httpx2.Client, tab: Browser, axe: str, screen: str, address: str
 ) -> None:
-    """Narrow and wide, dark and light: axe-core finds nothing, and nothing moves, runs or leaks."""
+    """Narrow and wide, dark and light: axe-core finds nothing, and nothing moves, runs or leaks.
+
+    Each is photographed, into REFOLD_PICTURES where that names a folder.
+    """
     for width in WIDTHS:
         tab.said.clear()
         tab.asked.clear()
@@ -84,6 +89,7 @@ def test_a_screen_is_for_everybody_and_still(
         assert tab.value("document.links.length") > 0
         assert tab.value("[...document.links].every(link => /^http:/.test(link.protocol))")
         assert [one for one in tab.said if "404" not in one] == []
+        assert len(tab.picture()) > PICTURE_MIN
         assert {httpx2.URL(one).host for one in tab.asked} == {"127.0.0.1"}
 
 
