@@ -6,6 +6,7 @@ The first argument is the model's address, the second another that listens, the 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -25,6 +26,11 @@ def count(event: str, args: tuple[Any, ...]) -> None:
         SEEN[str(args[1])] += 1
 
 
+def start_anew() -> None:
+    """A process that knows nothing of the guard of this one."""
+    multiprocessing.get_context("spawn").Process(target=print).start()
+
+
 def tries(url: str) -> dict[str, Any]:
     """Ways to reach a server or to start a program, by name."""
     parts = urlsplit(url)
@@ -37,6 +43,7 @@ def tries(url: str) -> dict[str, Any]:
         "urllib": lambda: urllib.request.urlopen(url),
         "program": lambda: subprocess.run(["true"], check=True),
         "shell": lambda: os.system("true"),
+        "process": start_anew,
     }
 
 

@@ -72,7 +72,8 @@ def test_only_the_model_is_reached(servers: Any) -> None:
     told = ran(model, other)
     assert (len(asked), len(reached)) == (1, 2)
     assert set(told["refused"]) == {
-        "connect", "look up", "datagram", "unix", "urllib", "program", "shell", "thread",
+        "connect", "look up", "datagram", "unix", "urllib", "program", "shell", "process",
+        "thread",
     }  # fmt: skip
     assert told["refused"].pop("thread") == "OutsideRefused"
     assert {where.rpartition(":")[0] for where in told["refused"].values()} == {str(SCRIPT)}
@@ -91,6 +92,18 @@ def test_a_proxy_of_the_environment_stands_before_the_model(servers: Any) -> Non
     told = ran("http://model.invalid", other, http_proxy=proxy)
     assert asked[0].startswith("http://model.invalid")
     assert proxy.removeprefix("http://") in told["allowed"]
+
+
+def test_a_proxy_that_the_model_does_not_go_by_is_not_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Through it everything else would be reached, and nobody could tell."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "model.invalid")
+    with closed_off(["http://model.invalid", "http://127.0.0.1:8000"]) as outside:
+        assert ("127.0.0.1", 9) in outside.places
+    with closed_off(["http://model.invalid"]) as outside:
+        assert outside.places == {("model.invalid", 80)}
 
 
 def test_what_may_be_reached_is_an_address() -> None:

@@ -3,7 +3,8 @@
 Connections, names looked up and programs started are audited by the interpreter (PEP 578). What
 does not lead to where a model is asked is refused before it happens, and told with the place that
 tried. What C code does by itself is not seen: a library that brings its own sockets, as that of
-PostgreSQL, by which a store may be reached.
+PostgreSQL, by which a store may be reached. Nor is what goes by a connection, or to a process, that
+was there before.
 """
 
 from __future__ import annotations
@@ -14,24 +15,27 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, wraps
+from importlib import import_module
 from ipaddress import ip_address
 from sysconfig import get_paths
 from types import FrameType
 from typing import Any, Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from refold.errors import OutsideRefused, UsageError
 from refold.replay.events import Refusal, ReplayContained
 
 _PORTS: Final = {"https": 443, "http": 80, "socks5": 1080, "socks5h": 1080}
 _PROGRAMS: Final = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
+_UNHEARD: Final = "_posixsubprocess.fork_exec"
+"""How multiprocessing starts a program, of which nobody is told."""
 _SENDS: Final = ("socket.connect", "socket.sendto", "socket.sendmsg")
 _LOOKUPS: Final = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
-_WATCHED: Final = frozenset((*_PROGRAMS, *_SENDS, *_LOOKUPS))
+_WATCHED: Final = frozenset((*_PROGRAMS, _UNHEARD, *_SENDS, *_LOOKUPS))
 _LIBRARIES: Final = tuple({get_paths()[name] for name in ("stdlib", "platstdlib", "purelib")})
 _HERE: Final = __file__.rpartition("freerun")[0]
 REFUSED_MAX: Final = 100
@@ -68,7 +72,7 @@ class Outside:
         """Whether this leads to where it may."""
         if event in _LOOKUPS:
             return _text(args[0]) in {host for host, _ in self.places}
-        if event in _PROGRAMS:
+        if event in (*_PROGRAMS, _UNHEARD):
             return False
         address = args[1]
         if not isinstance(address, tuple):
@@ -137,6 +141,18 @@ def _watch() -> None:
     platform.processor()
     sys.addaudithook(_audited)
     socket.getaddrinfo = _remembering(socket.getaddrinfo)
+    with suppress(ImportError):  # There is none where programs are started in another way.
+        home: Any = import_module(_UNHEARD.partition(".")[0])
+        home.fork_exec = _told_of(home.fork_exec)
+
+
+def _told_of(start: Callable[..., int]) -> Callable[..., int]:
+    @wraps(start)
+    def fork_exec(args: Any, programs: Any, *rest: Any) -> int:
+        _audited(_UNHEARD, (programs[0],))
+        return start(args, programs, *rest)
+
+    return fork_exec
 
 
 _resolve: Final = socket.getaddrinfo
@@ -229,6 +245,8 @@ def _places(url: str) -> Iterator[tuple[str, int]]:
     if not parts.hostname or port is None:
         raise UsageError(f"allow={url!r:.80} is neither a URL nor host:port", argument="allow")
     yield parts.hostname, port
+    if proxy_bypass(parts.hostname):
+        return
     for scheme, proxy in getproxies().items():
         if scheme in (parts.scheme, "all") and scheme != "no":
             own = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
