@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -22,6 +23,7 @@ from refold.errors import OutsideRefused, UsageError
 from refold.freerun import FreeRun, OwnCode
 from refold.freerun.rerun import Rerun, RunOutcome, turns_of
 from refold.replay import Action, ChatRequest, Variant, branch_name, compare, replay
+from refold.tools import standing_in
 from tests.freerun.desks import AGENTS, NOWHERE, PROMPT, RAN, dated, graph, own_loop
 from tests.replay.stories import VARIANT, as_message, asks_tool, opening, record, tells
 from tests.support.chat_server import ChatServer
@@ -181,6 +183,26 @@ def test_it_reaches_nothing(turn: Any) -> None:
     why = failing(turn)
     assert OutsideRefused.__name__ in why
     assert "test_own_code.py" in why
+
+
+def test_a_pool_that_it_began_serves_others_afterwards() -> None:
+    """Its threads are not shut in for good: the process goes on, and so do its tools."""
+
+    def reach(where: Any) -> None:
+        with socket.socket() as own:
+            own.connect(where)
+
+    with ThreadPoolExecutor(1) as pool, socket.create_server(("127.0.0.1", 0)) as server:
+        place = server.getsockname()
+
+        def turn(_: str) -> str:
+            with pytest.raises(OutsideRefused):
+                pool.submit(reach, place).result()
+            return "Hello."
+
+        assert came(lambda: turn, [{"role": "user", "content": "Hi"}]).answer is not None
+        pool.submit(reach, place).result()
+        assert pool.submit(standing_in.get).result() is None
 
 
 def test_it_reaches_nothing_by_http_either() -> None:

@@ -186,11 +186,15 @@ def _stand_in() -> None:
 
 
 def _knowing(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
-    """A thread that the code begins is its own; one of a pool is so by the conversation."""
+    """A thread that the code begins is its own for good.
+
+    One that a pool begins is in no conversation, and serves others later: see
+    :mod:`refold.capture.threads`, by which its work is of who gives it.
+    """
 
     @wraps(start)
     def started(thread: threading.Thread) -> None:
-        if standing_in.get() is not None:
+        if standing_in.get() is not None and threads.current() is not None:
             context = copy_context()
             thread.run = partial(context.run, thread.run)  # type: ignore[method-assign]
         start(thread)
