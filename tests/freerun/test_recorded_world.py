@@ -284,6 +284,18 @@ def test_the_record_may_say_worse_than_the_policy() -> None:
     assert "LiveRead may not stand in" in missed.why
 
 
+@pytest.mark.parametrize("is_offered", [False, True])
+def test_a_tool_that_was_never_called_is_what_its_description_says(is_offered: bool) -> None:
+    """Who offers it says what it does, in the record or in the variant, called there or not."""
+    described = [tool("pay", "irreversible")]
+    policies = ToolPolicies(effects={"pay": "read"}, otherwise={"pay": LiveRead(never)})
+    history = record([[Asked("look", FRIDAY, "ten")]], [] if is_offered else described)
+    own = RecordedWorld(history, policies, described if is_offered else None)
+    missed = own.answer(call("pay", FRIDAY))
+    assert isinstance(missed, Missed)
+    assert missed.effect == "irreversible"
+
+
 def test_a_live_read_is_run_on_a_miss_alone_and_marked() -> None:
     """The record comes first; what the tool says now is contaminated, its failure an error."""
     seen: list[dict[str, Any]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ class RecordedWorld:
         self._numbers, self._held = Numbering(), list[Any]()
         self._tools: dict[str, events.Tool] = {}
         self._effects: dict[str, set[events.Effect]] = {}
+        self._describe(tools or ())
         self._writes: list[tuple[int, _Key]] = []
         self._done: Counter[_Key] = Counter()
         self._running: dict[Simulator, Simulation] = {}
@@ -188,6 +189,7 @@ class RecordedWorld:
             if recorded.type == "agent.configured":
                 tools = recorded.to_class(events.AgentConfigured).tools
                 self._tools |= {tool.name: tool for tool in tools}
+                self._describe(tools)
             is_open = is_open and recorded.type not in ("user.utterance", "tool.result")
             if recorded.type == "tool.call":
                 call = described(recorded.to_class(events.ToolCall), [*self._tools.values()])
@@ -195,6 +197,10 @@ class RecordedWorld:
                 turn += not is_same
                 yield recorded, call, turn
                 message_id, is_open = call.message_id, True
+
+    def _describe(self, tools: Iterable[events.Tool]) -> None:
+        for tool in tools:
+            self._effects.setdefault(tool.name, set()).add(tool.effect)
 
     # -- what is declared --------------------------------------------------------------------------
 
