@@ -11,7 +11,9 @@ import pytest
 import refold
 from refold.conversation import Conversation
 from refold.conversation.events import AgentUtterance, UserUtterance
-from refold.replay import ModelFailure, branch_name
+from refold.freerun import Fixed, FreeRun, LiveRead, ToolPolicies
+from refold.replay import Call, ChatRequest, ModelFailure, branch_name, normalising
+from refold.replay import course as course_module
 from tests.freerun.courses import (
     AS_RECORDED,
     BOOK,
@@ -183,3 +185,74 @@ def test_the_answers_of_two_modes_are_kept_apart(store: refold.Store) -> None:
     runs = {run.mode: run for each in replays(store) for run in [each.run(store, 0)]}
     assert {mode: run.answered for mode, run in runs.items()} == {"next-step": 7, "free-run": 7}
     assert branch_name("call-1", free.variant) == one(free).branch
+
+
+def test_what_was_read_live_is_not_read_again_by_the_next_run(store: refold.Store) -> None:
+    """What it gave is on the branch; to ask again would be to touch the world twice."""
+    read: list[str] = []
+
+    def look(day: str) -> str:
+        read.append(day)
+        return "none"
+
+    def fails_once(request: ChatRequest) -> Any:
+        given = sum(message["role"] == "assistant" for message in request.messages)
+        if given == 1 and not failed:
+            failed.append(True)
+            raise ModelFailure("down", kind="error")
+        return says("No room.") if given else calls(("look", '{"day": "Wed"}'))
+
+    failed: list[bool] = []
+    live = FreeRun(tools=ToolPolicies(otherwise={"look": LiveRead(look)}, effects={"look": "read"}))
+    walked(store, fails_once, mode=live)
+    compared = walked(store, fails_once, mode=live)
+    assert (read, failed) == (["Wed"], [True])
+    assert one(compared).led is not None
+    assert one(compared).led.tools == {"live": 1}  # type: ignore[union-attr]
+
+
+def test_a_failure_after_the_divergence_takes_nothing_back(store: refold.Store) -> None:
+    """What went as recorded in that turn is comparable, whether the course goes on or not."""
+
+    def fails(request: ChatRequest) -> Any:
+        given = sum(message["role"] == "assistant" for message in request.messages)
+        if given == 5:
+            raise ModelFailure("down", kind="error")
+        return [*AS_RECORDED[:4], calls(LOOK)][given]
+
+    own = FreeRun(tools=ToolPolicies(otherwise={"look": Fixed("full")}))
+    course = walked(store, fails, mode=own).figures.course
+    assert course is not None
+    assert (course.comparable, course.diverged, course.conditional, course.excluded) == (
+        *(4, {"other_calls": 1}, 2, {}),
+    )
+
+
+def test_a_conversation_without_decisions_came_to_no_end(store: refold.Store) -> None:
+    """Nothing was decided in it, so it is no conversation that went as recorded."""
+    store.append("call-2", [CONFIGURED, UserUtterance(text="Hello?")])
+    course = walked(store, scripted(AS_RECORDED), "call-1", "call-2").figures.course
+    assert course is not None
+    assert (course.conversations, course.same, course.comparable) == (2, 1, 7)
+
+
+def test_the_arguments_of_a_call_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many turns there are: a long conversation is not read anew at each of its answers."""
+    read: list[str] = []
+    plain = normalising.normal_arguments
+
+    def counted(call: Call, *rest: Any) -> Any:
+        read.append(call.arguments)
+        return plain(call, *rest)
+
+    monkeypatch.setattr(course_module, "normal_arguments", counted)
+    events, script = list[object]([CONFIGURED]), list[Any]()
+    for n in range(20):
+        asked = ("look", f'{{"day": {n}}}')
+        events += [UserUtterance(text="And?"), *called(n, *asked, f"m{n}", "4")]
+        events.append(AgentUtterance(text="4.", message_id=f"w{n}"))
+        script += [calls(asked), says("Four.")]
+    with refold.open("memory:") as memory:
+        memory.append("call-1", events)
+        assert walked(memory, scripted(script)).partings == 0
+    assert len(read) == 20

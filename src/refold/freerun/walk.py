@@ -7,6 +7,7 @@ whoever reads them. What it decides is told by :mod:`refold.replay.course`.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -80,6 +81,7 @@ class CourseWalk:
     _said: int = 0
     _has_spoken: bool = False
     _has_called: bool = False
+    _unanswered: deque[Call] = field(default_factory=deque)
     _events: list[Recorded] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -117,7 +119,10 @@ class CourseWalk:
                     call = Call(called.name, called.arguments, called.call_id, called.kind)
                     self.calls.append(call)
                     self._has_called = True
-                    if not is_new:
+                    self._unanswered.append(call)
+                case "tool.result" if "source" in noted:
+                    call = self._unanswered.popleft()
+                    if not is_new and noted["source"] != "live":
                         # It is to know what was asked for; it gave the same then.
                         self.world.answer(call)
                 case "user.utterance" if "user" in noted:

@@ -7,17 +7,18 @@ called. All of it is computed from events alone.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from refold.conversation.events import Effect
+from refold.core.jsonvalue import Numbering
 from refold.core.recorded import Recorded, parts_of
-from refold.replay.actions import compare_actions
-from refold.replay.decision import Action, Call, Decision, is_of_answer
+from refold.replay.decision import Call, Decision, is_of_answer
 from refold.replay.events import ReplayDiverged
-from refold.replay.faults import UNKNOWN, Offered
-from refold.replay.normalising import NOTHING_IGNORED, Ignored
+from refold.replay.faults import Offered
+from refold.replay.normalising import Ignored, normal_arguments
 
 Reason = Literal[
     "other_calls",
@@ -118,33 +119,6 @@ def _brought(parts: Sequence[Recorded]) -> dict[str, list[Recorded]]:
     return brought
 
 
-def unmatched(
-    recorded: Sequence[Call],
-    candidate: Sequence[Call],
-    offered: Offered = UNKNOWN,
-    ignored: Ignored = NOTHING_IGNORED,
-) -> tuple[list[int], list[int]]:
-    """The places of the calls on either side that have no counterpart with the same arguments."""
-    sides = Action(calls=tuple(recorded)), Action(calls=tuple(candidate))
-    found = compare_actions(*sides, offered=offered, ignored=ignored)
-    same = [pair for pair in found.pairs if not pair.changes]
-    return (
-        _left(recorded, [pair.recorded for pair in same]),
-        _left(candidate, [pair.candidate for pair in same]),
-    )
-
-
-def _left(calls: Sequence[Call], taken: Iterable[Call]) -> list[int]:
-    known = Counter(taken)
-    left = []
-    for place, call in enumerate(calls):
-        if known[call]:
-            known[call] -= 1
-        else:
-            left.append(place)
-    return left
-
-
 class Parted(NamedTuple):
     """Where a course leaves its record: at which decision of it, why, and what shows that."""
 
@@ -158,16 +132,29 @@ class Parted(NamedTuple):
         return ReplayDiverged(self.at.at, self.reason, self.detail)
 
 
-class RecordedTurns(NamedTuple):
+@dataclass(frozen=True)
+class RecordedTurns:
     """The turns of a record, and how calls are held against them.
 
-    ``effects`` say by the tool's name what it does to the world.
+    ``effects`` say by the tool's name what it does to the world. Two calls are the same whose
+    arguments have the same normal form: see :mod:`refold.replay.normalising`.
     """
 
     turns: Sequence[Turn]
     effects: Mapping[str, Effect]
-    offered: Offered = UNKNOWN
-    ignored: Ignored = NOTHING_IGNORED
+    offered: Offered
+    ignored: Ignored
+    _calls: list[tuple[Call, Decision]] = field(default_factory=list)
+    _ends: list[int] = field(default_factory=list)
+    _keys: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _numbers: Numbering = field(default_factory=Numbering)
+    _held: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for turn in self.turns:
+            for decision in turn.decisions:
+                self._calls.extend((call, decision) for call in decision.action.calls)
+            self._ends.append(len(self._calls))
 
     def other_calls(
         self, number: int, calls: Sequence[Call], *, is_handed_over: bool
@@ -176,10 +163,9 @@ class RecordedTurns(NamedTuple):
 
         What is read may be read earlier than in the record; all else is to be done in its turn.
         """
-        recorded = [call for turn in self.turns[: number + 1] for call in turn.calls]
-        missing, more = self._unmatched(recorded, calls)
+        missing, more = self._unmatched(self._until(number), calls)
         if more:
-            coming = [call for turn in self.turns[number + 1 :] for call in turn.calls]
+            coming = [call for call, _ in self._calls[self._ends[number] :]]
             early = [place for place in more if self._is_read(calls[place])]
             _, odd = self._unmatched(coming, [calls[place] for place in early])
             odd_places = {early[place] for place in odd} | ({*more} - {*early})
@@ -188,37 +174,52 @@ class RecordedTurns(NamedTuple):
                 at = self.where(number, calls[:first])
                 return Parted(at, "other_calls", {"made": _said(calls[first])})
         if is_handed_over and missing:
-            first = missing[0]
-            return Parted(self._of(first), "other_calls", {"not_made": _said(recorded[first])})
+            call, at = self._calls[missing[0]]
+            return Parted(at, "other_calls", {"not_made": _said(call)})
         return None
 
     def is_made(self, number: int, calls: Sequence[Call]) -> bool:
         """Whether all that was called up to a turn was called."""
-        recorded = [call for turn in self.turns[: number + 1] for call in turn.calls]
-        return not self._unmatched(recorded, calls)[0]
+        return not self._unmatched(self._until(number), calls)[0]
 
     def holds(self, call: Call) -> bool:
         """Whether the record has such a call anywhere."""
-        recorded = [one for turn in self.turns for one in turn.calls if one.name == call.name]
-        return not self._unmatched(recorded, [call])[1]
+        key = self._key(call)
+        return any(self._key(one) == key for one, _ in self._calls)
 
     def where(self, number: int, calls: Sequence[Call]) -> Decision:
         """The decision of a turn that a course is at when it has made so many calls in all."""
-        recorded = [call for turn in self.turns[: number + 1] for call in turn.calls]
-        missing, _ = self._unmatched(recorded, calls)
-        inside = {id(one) for one in self.turns[number].decisions}
-        left = [one for one in map(self._of, missing) if id(one) in inside]
-        return left[0] if left else self.turns[number].decisions[-1]
+        missing, _ = self._unmatched(self._until(number), calls)
+        before = self._ends[number - 1] if number else 0
+        left = [place for place in missing if place >= before]
+        return self._calls[left[0]][1] if left else self.turns[number].decisions[-1]
 
-    def _of(self, place: int) -> Decision:
-        """The decision that a call belongs to, by its place among all calls of the record."""
-        every = (one for turn in self.turns for one in turn.decisions for _ in one.action.calls)
-        return next(one for n, one in enumerate(every) if n == place)
+    def _until(self, number: int) -> list[Call]:
+        return [call for call, _ in self._calls[: self._ends[number]]]
 
     def _unmatched(
         self, recorded: Sequence[Call], calls: Sequence[Call]
     ) -> tuple[list[int], list[int]]:
-        return unmatched(recorded, calls, self.offered, self.ignored)
+        """The places of the calls on either side that have no counterpart on the other."""
+        waiting: dict[int, deque[int]] = {}
+        for place, call in enumerate(calls):
+            waiting.setdefault(self._key(call), deque()).append(place)
+        missing = []
+        for place, call in enumerate(recorded):
+            if same := waiting.get(self._key(call)):
+                same.popleft()
+            else:
+                missing.append(place)
+        return missing, sorted(place for places in waiting.values() for place in places)
+
+    def _key(self, call: Call) -> int:
+        said = (call.name, call.kind, call.arguments)
+        if said not in self._keys:
+            schema = self.offered.get(call.name)
+            form = [call.name, call.kind, normal_arguments(call, schema, self.ignored)]
+            self._held.append(form)  # Numbers are told by identity: no other may take its place.
+            self._keys[said] = self._numbers.of(form)
+        return self._keys[said]
 
     def _is_read(self, call: Call) -> bool:
         return self.effects.get(call.name) == "read"

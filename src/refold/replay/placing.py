@@ -87,7 +87,7 @@ def placed(turns: Sequence[Turn], course: Went) -> list[PlacedDecision]:
                 standing: Standing = "excluded" if is_excluded else later
                 # What follows is shown, and set against nothing.
                 found.append(PlacedDecision(decision, standing, action, answer, parted.reason))
-            elif course.is_over or number < course.turn:
+            elif course.is_over or number < course.turn or first is not None:
                 found.append(PlacedDecision(decision, "comparable", action, answer))
             else:
                 found.append(PlacedDecision(decision, "missing"))
@@ -211,7 +211,7 @@ class CourseTally:
     def add(self, standings: Sequence[tuple[str, str]]) -> None:
         """One more conversation: each of its decisions as a standing and why that is."""
         self._conversations += 1
-        self._same += all(standing == "comparable" for standing, _ in standings)
+        self._same += {standing for standing, _ in standings} == {"comparable"}
         self._standings.update(standings)
 
     def course(self) -> Course:
