@@ -10,9 +10,9 @@ import pytest
 
 import refold
 from refold.conversation import Conversation
-from refold.conversation.events import AgentUtterance, UserUtterance
+from refold.conversation.events import AgentConfigured, AgentUtterance, Tool, UserUtterance
 from refold.freerun import Fixed, FreeRun, LiveRead, ToolPolicies
-from refold.replay import Call, ChatRequest, ModelFailure, branch_name, normalising
+from refold.replay import Call, ChatRequest, ModelFailure, branch_name, compare, normalising
 from refold.replay import course as course_module
 from tests.freerun.courses import (
     AS_RECORDED,
@@ -21,6 +21,7 @@ from tests.freerun.courses import (
     LOOK,
     NOTE,
     PRICE,
+    VARIANT,
     called,
     calls,
     one,
@@ -175,8 +176,7 @@ def test_a_conversation_that_the_record_cannot_answer_is_excluded(store: refold.
 
 def test_the_answers_of_two_modes_are_kept_apart(store: refold.Store) -> None:
     """Each mode has a variant of its own, so no figure mixes them."""
-    from refold.replay import compare, replay, replays
-    from tests.freerun.courses import VARIANT
+    from refold.replay import replay, replays
 
     replay(store, ["call-1"], VARIANT, scripted(AS_RECORDED))
     free = walked(store, scripted(AS_RECORDED))
@@ -256,3 +256,23 @@ def test_the_arguments_of_a_call_are_read_once(monkeypatch: pytest.MonkeyPatch) 
         memory.append("call-1", events)
         assert walked(memory, scripted(script)).partings == 0
     assert len(read) == 20
+
+
+def test_what_does_not_count_of_arguments_is_no_other_action() -> None:
+    """The defaults of the schema, and what is ignored: every figure holds them to be the same."""
+    told = Tool(
+        "book",
+        parameters={"type": "object", "properties": {"nights": {"type": "integer", "default": 1}}},
+        effect="write",
+    )
+    own = AgentConfigured(tools=[told])
+    with refold.open("memory:") as memory:
+        book = called(1, "book", '{"room": 4, "trace": "a"}', "m1", "ok")
+        memory.append("call-1", [own, UserUtterance(text="4."), *book, AgentUtterance(text="Ok.")])
+        script = [calls(("book", '{"room": 4, "nights": 1, "trace": "b"}')), says("Ok.")]
+        free = FreeRun(tools=ToolPolicies(ignore=["book/trace"]))
+        compared = walked(memory, scripted(script), mode=free)
+        assert [d.level for d in one(compared).decisions] == ["arguments", "same"]
+        again = compare(memory, ["call-1"], free.stamped(VARIANT), ignore=["book/trace"])
+        assert [d.level for d in one(again).decisions] == ["same", "same"]
+        assert again.figures.course == compared.figures.course

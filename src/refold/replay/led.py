@@ -47,7 +47,7 @@ def compare_course(
     """
     history, made = record
     course = went(one for one in events if one.stream == branch)
-    every = placed(record_of(history, made).turns, course)
+    every = placed(record_of(history, made).turns, course, terms)
     every = [
         one if one.action is None else one._replace(action=price(one.action, one.decision))
         for one in every

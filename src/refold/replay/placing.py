@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from refold.conversation.events import ModelFailed
 from refold.core.recorded import Recorded
-from refold.replay.actions import compare_actions
+from refold.replay.actions import AS_RECORDED, Terms, compare_actions
 from refold.replay.course import EXCLUDING, Turn
 from refold.replay.decision import Action, Call, Decision, decisions, total_usage
 from refold.replay.events import ReplayDiverged
+from refold.replay.faults import offered_by
 
 Standing = Literal["comparable", "diverged", "conditional", "excluded", "failed", "missing"]
 """What a recorded decision is to a course that is not its own.
@@ -70,14 +71,14 @@ def went(branch: Iterable[Recorded]) -> Went:
     return Went(answers, parted, is_over, failure, max(turns.values(), default=0))
 
 
-def placed(turns: Sequence[Turn], course: Went) -> list[PlacedDecision]:
-    """Every recorded decision with what it is to a course."""
+def placed(turns: Sequence[Turn], course: Went, terms: Terms = AS_RECORDED) -> list[PlacedDecision]:
+    """Every recorded decision with what it is to a course; calls are matched as ``terms`` say."""
     every = [one for turn in turns for one in turn.decisions]
     parted = None if course.parted is None else course.parted
     first = next((one.index for one in every if parted and one.at == parted.at), None)
     is_excluded = parted is not None and parted.reason in EXCLUDING
     found: list[PlacedDecision] = []
-    dealt = _dealt(turns, course.answers, first)
+    dealt = _dealt(turns, course.answers, first, terms)
     for number, turn in enumerate(turns):
         answers = course.answers.get(number, [])
         did = allotted(turn.decisions, answers, dealt[number])
@@ -123,13 +124,19 @@ def allotted(
 
 
 def _dealt(
-    turns: Sequence[Turn], answers: Mapping[int, Sequence[Decision]], first: int | None
+    turns: Sequence[Turn],
+    answers: Mapping[int, Sequence[Decision]],
+    first: int | None,
+    terms: Terms,
 ) -> list[list[tuple[Call, ...]]]:
     """The candidate's calls by turn and recorded decision.
 
     What matches a recorded call stands where that does, also where it was read in an earlier turn;
-    what does not stands at the decision ``first``, or at the last of its turn.
+    what does not stands at the decision ``first``, or at the last of its turn. Where nothing
+    diverged what is alike matches too: the run held other fields to say nothing.
     """
+    if not turns:
+        return []
     ends = [turn.decisions[-1].index for turn in turns]
     last = (
         len(turns) - 1 if first is None else next(n for n, end in enumerate(ends) if end >= first)
@@ -141,24 +148,26 @@ def _dealt(
         said = [call for n in span for one in answers.get(n, ()) for call in one.action.calls]
         places = [one.index for one in made]
         at = places.index(first) if first in places else -1
-        flat = iter(_matched([one.action.calls for one in made], said, at))
+        flat = iter(_matched(made, said, terms, None if first is None else at))
         dealt += [[next(flat) for _ in turns[n].decisions] for n in span]
     return dealt
 
 
 def _matched(
-    recorded: Sequence[Sequence[Call]], said: Sequence[Call], rest_at: int
+    made: Sequence[Decision], said: Sequence[Call], terms: Terms, rest_at: int | None
 ) -> list[tuple[Call, ...]]:
-    dealt: list[list[Call]] = [[] for _ in recorded]
-    waiting = [(call, place) for place, calls in enumerate(recorded) for call in calls]
-    every = Action(calls=tuple(call for call, _ in waiting))
-    for pair in compare_actions(every, Action(calls=tuple(said))).pairs:
+    dealt: list[list[Call]] = [[] for _ in made]
+    waiting = [(call, place) for place, one in enumerate(made) for call in one.action.calls]
+    sides = Action(calls=tuple(call for call, _ in waiting)), Action(calls=tuple(said))
+    offered = offered_by(made[0].configured) if terms.offered is None else terms.offered
+    for pair in compare_actions(*sides, offered=offered, ignored=terms.ignored).pairs:
         entry = next(one for one in waiting if one[0] == pair.recorded)
-        if not pair.changes:
+        if rest_at is None or not pair.changes:
             waiting.remove(entry)
             dealt[entry[1]].append(pair.candidate)
     given = Counter(call for calls in dealt for call in calls)
-    dealt[rest_at] += [c for c, times in (Counter(said) - given).items() for _ in range(times)]
+    rest = dealt[-1 if rest_at is None else rest_at]
+    rest += [c for c, times in (Counter(said) - given).items() for _ in range(times)]
     return [tuple(calls) for calls in dealt]
 
 
