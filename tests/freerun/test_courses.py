@@ -12,7 +12,7 @@ import refold
 from refold.conversation import Conversation
 from refold.conversation.events import AgentConfigured, AgentUtterance, Tool, UserUtterance
 from refold.freerun import Fixed, FreeRun, LiveRead, ToolPolicies
-from refold.replay import Call, ChatRequest, ModelFailure, branch_name, compare, normalising
+from refold.replay import Call, ChatRequest, ModelFailure, branch_name, compare, normalising, replay
 from refold.replay import course as course_module
 from tests.freerun.courses import (
     AS_RECORDED,
@@ -176,7 +176,7 @@ def test_a_conversation_that_the_record_cannot_answer_is_excluded(store: refold.
 
 def test_the_answers_of_two_modes_are_kept_apart(store: refold.Store) -> None:
     """Each mode has a variant of its own, so no figure mixes them."""
-    from refold.replay import replay, replays
+    from refold.replay import replays
 
     replay(store, ["call-1"], VARIANT, scripted(AS_RECORDED))
     free = walked(store, scripted(AS_RECORDED))
@@ -276,3 +276,29 @@ def test_what_does_not_count_of_arguments_is_no_other_action() -> None:
         again = compare(memory, ["call-1"], free.stamped(VARIANT), ignore=["book/trace"])
         assert [d.level for d in one(again).decisions] == ["same", "same"]
         assert again.figures.course == compared.figures.course
+
+
+def test_a_failure_is_told_where_it_is(store: refold.Store) -> None:
+    """What a run says of itself is what its branch shows: three came, the fourth did not."""
+
+    def fails(request: ChatRequest) -> Any:
+        if sum(message["role"] == "assistant" for message in request.messages) == 3:
+            raise ModelFailure("down", kind="error")
+        return scripted(AS_RECORDED)(request)
+
+    said = replay(store, ["call-1"], VARIANT, fails, mode=FreeRun())
+    assert (said.decisions, said.answered, said.failed) == (7, 3, 4)
+    book = next(one.id for one in store.read("call-1") if one.data.get("call_id") == "c3")
+    assert [one.at for one in said.failures] == [book]
+
+
+@pytest.mark.parametrize("mark", ["[redacted]", "[erased]", "[withheld]"])
+def test_a_call_that_cannot_be_read_any_more_is_no_divergence(mark: str) -> None:
+    """Whether the candidate does the same cannot be told, so what follows is excluded."""
+    with refold.open("memory:") as memory:
+        hidden = called(1, "look", mark, "m1", "4")
+        words = AgentUtterance(text="Four.", message_id="m2")
+        memory.append("call-1", [CONFIGURED, UserUtterance(text="Free?"), *hidden, words])
+        course = walked(memory, scripted([calls(LOOK), says("Four.")])).figures.course
+    assert course is not None
+    assert (course.comparable, course.diverged, course.excluded) == (0, {}, {"withheld": 2})

@@ -15,8 +15,8 @@ from refold.conversation.openai_chat import from_messages
 from refold.freerun import FreeRun
 from refold.freerun.goals import ask_goal, goal_in, goal_of, state_goal
 from refold.freerun.user import STOP, HeardLine, checked, rule_user
-from refold.replay import ChatEndpoint, ChatRequest, Variant, compare, replay
-from tests.freerun.courses import AS_RECORDED, record, says, scripted, walked
+from refold.replay import Action, ChatEndpoint, ChatRequest, ModelFailure, Variant, compare, replay
+from tests.freerun.courses import AS_RECORDED, VARIANT, record, says, scripted, walked
 from tests.support.chat_server import Body, ChatServer
 from tests.support.nearest_prefix import CONVERSATIONS
 
@@ -191,3 +191,45 @@ def _asks(request: ChatRequest) -> Any:
     )
     given = sum(one["role"] == "assistant" for one in request.messages)
     return {"role": "assistant", "content": asked[min(given, 3)]}
+
+
+def test_a_simulated_user_who_says_nothing_has_ended() -> None:
+    """It is asked once, and that is a fault of its own."""
+    asked: list[object] = []
+
+    def silent(request: ChatRequest) -> Action:
+        asked.append(request)
+        return says("")
+
+    with refold.open("memory:") as store:
+        record(store)
+        mode = FreeRun(user=silent)
+        compared = walked(store, scripted([says("There is no room.")]), mode=mode)
+        led = compared.conversations[0].led
+    assert len(asked) == 1
+    assert led is not None
+    assert led.simulator_faults["ends_early"] == 1
+
+
+def test_a_simulated_user_who_fails_stops_one_conversation() -> None:
+    """The others go on; it is no fault of the candidate's, and the next run goes on with it."""
+    failing = [True]
+
+    def user(request: ChatRequest) -> Action:
+        if failing:
+            failing.clear()
+            raise ModelFailure("maximum context length is 8", kind="refused", status=400)
+        return says(f"Thanks. {STOP}")
+
+    with refold.open("memory:") as store:
+        record(store), record(store, "call-2")
+        mode, streams = FreeRun(user=user), ["call-1", "call-2"]
+        candidate = scripted([says("There is no room.")])
+        said = replay(store, streams, VARIANT, candidate, mode=mode, workers=1)
+        assert [one.error for one in said.failures] == [
+            "error: the simulated user gave no answer: maximum context length is 8"
+        ]
+        assert replay(store, streams, VARIANT, candidate, mode=mode).failed == 0
+        course = compare(store, streams, mode.stamped(VARIANT)).figures.course
+    assert course is not None
+    assert (course.comparable, course.diverged, course.conditional) == (0, {"other_calls": 2}, 12)

@@ -25,12 +25,13 @@ from refold.freerun.user import UserSaid, checked, rule_user, user_request
 from refold.freerun.walk import Asks, AsksUser, CourseWalk, WalkTerms
 from refold.freerun.world import WorldOf
 from refold.replay.actions import total_cost
+from refold.replay.candidate import ModelFailure
 from refold.replay.course import Reason, record_of
 from refold.replay.decision import Action, Decision, decisions, priced, total_usage
 from refold.replay.events import ReplayPlanned
 from refold.replay.faults import fault_in
 from refold.replay.journal import ORIGIN, Journal, Left, Task, key_of
-from refold.replay.placing import went
+from refold.replay.placing import placed, went
 from refold.replay.plan import plan_name
 from refold.replay.request import RequestMaker, configured_by
 from refold.replay.requests import Asker, Outcome
@@ -174,7 +175,10 @@ class FreeRunning(RunningReplay):
                 else:
                     return replace_fields(outcome, attempts=spent.attempts)
             elif isinstance(what, AsksUser):
-                events = walk.said(await self._spoken(task, what))
+                said = await self._spoken(task, what)
+                if isinstance(said, Outcome):
+                    return replace_fields(said, attempts=spent.attempts + said.attempts)
+                events = walk.said(said)
             else:
                 events = what.events
             await asyncio.to_thread(self._store, task, walk, events)
@@ -194,16 +198,22 @@ class FreeRunning(RunningReplay):
         )
         walk.take(self.store.read(branch, from_version=walk.version + 1), is_new=True)
 
-    async def _spoken(self, task: Task, what: AsksUser) -> UserSaid:
-        """What the simulated user says, whose faults are looked for."""
+    async def _spoken(self, task: Task, what: AsksUser) -> UserSaid | Outcome:
+        """What the simulated user says, whose faults are looked for, or why it gives no answer."""
         history = await asyncio.to_thread(lambda: list(self.store.read(task.stream)))
         goal = goal_of(history)
         if self.user_asker is None:
             return checked(goal, what.heard, rule_user(goal, what.heard))
         model = getattr(self.user_asker.candidate, "model", None)
         outcome = await self.user_asker.ask(user_request(goal, what.heard, model=model))
+        if outcome.failure is not None:
+            why = f"the simulated user gave no answer: {outcome.failure.message}"
+            # What it does not take is no fault of the candidate's.
+            kind, status = outcome.failure.kind, outcome.failure.status
+            failure = ModelFailure(why, kind="error" if kind == "refused" else kind, status=status)
+            return replace_fields(outcome, failure=failure)
         if outcome.action is None:
-            raise Unavailable(f"the simulated user gave no answer: {outcome.error}")
+            return outcome
         return checked(goal, what.heard, outcome.action.text)
 
     # -- what came of it ---------------------------------------------------------------------------
@@ -216,27 +226,35 @@ class FreeRunning(RunningReplay):
 
     async def _put(self, task: Task, outcome: Outcome) -> None:
         """Count a conversation that was walked, or say where it got no answer."""
-        count, part = len(task.left.decisions), self.parts[task.place]
+        count, got, at = len(task.left.decisions), 0, task.decision.at
         branch = task.journal.branch(task.stream)
         if outcome.failure is not None:
             failed = ModelFailed(
                 error=outcome.error, attempt=outcome.attempts, status=outcome.failure.status
             )
-            await asyncio.to_thread(self._note, task, failed)
+            got, at = await asyncio.to_thread(self._note, task, failed)
         task.left.decisions.clear()
         self._leases.give_back([branch])
-        part = part.adding(task.decision.at, outcome)
-        more = {"failed": part.failed} if outcome.failure else {"answered": part.answered}
-        self.parts[task.place] = replace(
-            part, **{name: value + count - 1 for name, value in more.items()}
+        part = self.parts[task.place].adding(at, outcome)
+        others = count - 1 - got
+        self.parts[task.place] = (
+            replace(part, failed=part.failed + others, answered=part.answered + got)
+            if outcome.failure
+            else replace(part, answered=part.answered + others)
         )
         self._tell()
 
-    def _note(self, task: Task, failed: ModelFailed) -> None:
+    def _note(self, task: Task, failed: ModelFailed) -> tuple[int, str]:
+        """Put a failure on the branch: how many decisions were come to before, and where it is."""
         branch = task.journal.branch(task.stream)
         list(self.store.append_many(task.journal.beginning(task)))
         with self._planning:
             self._keep_plan()
-        turn = went(self.store.read(branch)).turn
-        noted = {"origin": ORIGIN, "replay": {"turn": turn}}
+        noted = {"origin": ORIGIN, "replay": {"turn": went(self.store.read(branch)).turn}}
         self.store.append(branch, [failed], metadata=noted)
+        history = list(self.store.read(task.stream, to_version=self.versions[task.stream]))
+        turns = record_of(history, decisions(history)).turns
+        every = placed(turns, went(self.store.read(branch)))
+        got = sum(one.standing not in ("failed", "missing") for one in every)
+        at = next((one.decision.at for one in every if one.standing == "failed"), task.decision.at)
+        return min(got, len(every) - 1), at

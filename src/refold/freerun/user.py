@@ -17,6 +17,7 @@ from refold.replay.request import ChatRequest
 
 STOP: Final = "###STOP###"
 """What a simulated user says when it has nothing more to say, as in tau-bench."""
+SILENT: Final = "it said nothing"
 AGREED: Final = "Yes, please."
 PROMPT: Final = (
     "You are the customer in a conversation with an agent. Say what the customer says next, in a "
@@ -148,14 +149,19 @@ def _is_asked(name: str, asked: str) -> bool:
 
 
 def checked(goal: GoalStated, heard: Sequence[HeardLine], text: str) -> UserSaid:
-    """What a simulated user said, and what is wrong with that by its goal and by what it heard."""
-    is_end = STOP in text
+    """What a simulated user said, and what is wrong with that by its goal and by what it heard.
+
+    Who says nothing has ended the conversation.
+    """
     said = text.replace(STOP, "").strip()
+    is_silent = not text.strip()
+    is_end = STOP in text or is_silent
+    asked = heard[-1].text if is_end and _is_early(heard) else ""
     spoken = _FOR_THE_AGENT.search(said)
     found = (
         SimulatorFaulted("invents_facts", ", ".join(_invented(goal, heard, said))),
         SimulatorFaulted("forgets_goal", _forgotten(goal, heard, said, is_end=is_end)),
-        SimulatorFaulted("ends_early", heard[-1].text if is_end and _is_early(heard) else ""),
+        SimulatorFaulted("ends_early", asked or SILENT * is_silent),
         SimulatorFaulted("answers_for_agent", "" if spoken is None else spoken[0]),
     )
     return UserSaid(said, is_end, [fault for fault in found if fault.detail])

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from refold.conversation.events import Effect
 from refold.core.jsonvalue import Numbering
 from refold.core.recorded import Recorded, parts_of
+from refold.privacy.envelope import ERASED, REDACTED, WITHHELD
 from refold.replay.decision import Call, Decision, is_of_answer
 from refold.replay.events import ReplayDiverged
 from refold.replay.faults import Offered
@@ -28,6 +29,7 @@ Reason = Literal[
     "no_end",
     "other_state",
     "no_recorded_result",
+    "withheld",
     "prompt_too_long",
 ]
 """Why a course left its record.
@@ -37,12 +39,12 @@ Reason = Literal[
 after a change that the recorded reading had not seen, or before one that it had.
 ``broken_answer``: empty, refused, filtered, truncated, of a tool that was not offered, of arguments
 that break their schema. ``no_end``: it called on and on. ``other_state``: the same calls, but the
-conversation came to another state or another money. The last two are no difference of the agent's:
-the record does not hold what a call of its own gave, or the prompt is more than the candidate takes
-now that it has grown.
+conversation came to another state or another money. The last three are no difference of the
+agent's: the record does not hold what a call of its own gave, or what it called is redacted, erased
+or withheld, or the prompt is more than the candidate takes now that it has grown.
 """
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
-EXCLUDING: Final[frozenset[str]] = frozenset({"no_recorded_result", "prompt_too_long"})
+EXCLUDING: Final = frozenset[str]({"no_recorded_result", "withheld", "prompt_too_long"})
 _FROM_OUTSIDE: Final = frozenset({"user.utterance", "dtmf.received"})
 
 
@@ -172,11 +174,17 @@ class RecordedTurns:
             if odd_places:
                 first = min(odd_places)
                 at = self.where(number, calls[:first])
-                return Parted(at, "other_calls", {"made": _said(calls[first])})
+                return Parted(at, self._reason(missing), {"made": _said(calls[first])})
         if is_handed_over and missing:
             call, at = self._calls[missing[0]]
-            return Parted(at, "other_calls", {"not_made": _said(call)})
+            return Parted(at, self._reason(missing), {"not_made": _said(call)})
         return None
+
+    def _reason(self, missing: Sequence[int]) -> Reason:
+        """Whether it can be told that calls are others: not where those on record are hidden."""
+        texts = [self._calls[place][0].arguments for place in missing]
+        hidden = any(mark in text for text in texts for mark in (REDACTED, ERASED, WITHHELD))
+        return "withheld" if hidden else "other_calls"
 
     def is_made(self, number: int, calls: Sequence[Call]) -> bool:
         """Whether all that was called up to a turn was called."""

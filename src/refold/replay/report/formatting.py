@@ -87,6 +87,7 @@ _REASONS: Final[dict[str, str]] = {
     "no_end": "called on and on",
     "other_state": "the same calls, another state",
     "no_recorded_result": "no result on record",
+    "withheld": "redacted, erased or withheld on record",
     "prompt_too_long": "grown longer than the candidate takes",
     "invents_facts": "invents facts",
     "forgets_goal": "forgets its goal",
