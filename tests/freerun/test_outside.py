@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from refold.errors import UsageError
+import refold
+from refold.errors import OutsideRefused, UsageError
 from refold.freerun.outside import closed_off
+from tests.support.stores import url_of
 
 SCRIPT = Path(__file__).with_name("outside_script.py")
 
@@ -113,3 +116,27 @@ def test_what_may_be_reached_is_an_address() -> None:
     for wrong in ("a.invalid", "ftp://a.invalid", ""):
         with pytest.raises(UsageError, match="neither a URL nor host:port"), closed_off([wrong]):
             pass
+
+
+def test_a_refusal_says_what_may_be_allowed_and_how() -> None:
+    """A connection or a name may; a program and what is no address may not."""
+    with closed_off([]), socket.socket() as own:
+        with pytest.raises(OutsideRefused) as raised:
+            own.connect(("127.0.0.1", 9))
+        assert "allow=['127.0.0.1:9']" in raised.value.message
+        with pytest.raises(OutsideRefused) as raised:
+            socket.getaddrinfo("a.invalid", 80)
+        assert "allow=['a.invalid:PORT']" in raised.value.message
+        with pytest.raises(OutsideRefused) as raised:
+            subprocess.run(["true"], check=True)
+        assert "allow=" not in raised.value.message
+
+
+def test_a_store_in_postgres_is_reached_by_its_name(tmp_path: Path) -> None:
+    """Connections are made while a run goes on; its driver looks their names up in Python."""
+    url = str(url_of("postgres", tmp_path)).replace("127.0.0.1", "localhost")
+    assert "localhost" in url
+    with closed_off([]) as outside, refold.open(url) as store:
+        store.append("call-1", [refold.Event("note", {})])
+        assert store.head("call-1") == 0
+    assert not outside.refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -236,6 +237,11 @@ def test_what_it_does_itself_is_told() -> None:
     assert "ran lookup by itself" in failing(tools)
     assert "came to no question" in failing(lambda _: None)
     assert "not by an API of OpenAI's" in failing(anthropic)
+
+
+def test_code_that_leaves_the_program_ends_its_own_run_alone() -> None:
+    """The process is not that of the code."""
+    assert "SystemExit" in failing(lambda _: sys.exit(3))
 
 
 def test_a_conversation_that_it_would_not_lead_so_is_no_answer() -> None:

@@ -187,13 +187,15 @@ def _audited(event: str, args: tuple[Any, ...]) -> None:
         for guard in guards if is_connection else ():
             guard.connections[_place(args)] += 1
         return
+    if not is_shut_in and event in _LOOKUPS and _is_of_postgres(sys._getframe(1)):
+        return
     to, where = _place(args) if event in _SENDS else _said(event, args), _where(sys._getframe(1))
     for guard in guards:
         guard.refused[event, to, where] += 1
     raise OutsideRefused(
         f"{event} to {to} is refused, from {where}: the tools of this replay are stood in for, and "
-        "nothing but the model is reached. Let a recorded result, a simulator or LiveRead answer, "
-        f"or allow it: FreeRun(allow=['{to}'])",
+        "nothing but the model is reached. Let a recorded result, a simulator or LiveRead answer"
+        + ("" if is_shut_in else _allowing(event, args)),
         to=to,
         where=where,
     )
@@ -212,6 +214,21 @@ def _said(event: str, args: tuple[Any, ...]) -> str:
         return _text(args[0])
     first = args[1] if event == "os.spawn" else args[0]
     return _text(first)
+
+
+def _allowing(event: str, args: tuple[Any, ...]) -> str:
+    """How that might be allowed, where it may be."""
+    place = f"{_text(args[0])}:PORT" if event in _LOOKUPS else ""
+    if event in _SENDS and isinstance(args[1], tuple):
+        place = _place(args)
+    return f", or allow it: FreeRun(allow=['{place}'])" if place else ""
+
+
+def _is_of_postgres(frame: FrameType | None) -> bool:
+    """Whether a store's name is looked up, whose connection is no matter of Python's."""
+    while frame is not None and frame.f_globals.get("__name__") in (__name__, "socket"):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__", "").startswith("psycopg.")
 
 
 def _is_number(host: str) -> bool:

@@ -75,7 +75,7 @@ class Rerun:
             try:
                 asyncio.run(self._through(begin))
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt | SystemExit):
+                if isinstance(error, KeyboardInterrupt):
                     raise
                 if self._came is None:
                     self._came = RunOutcome(refused=f"the code failed: {error_text(error)}")

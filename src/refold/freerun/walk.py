@@ -214,7 +214,7 @@ class CourseWalk:
         recorded = len(self._turn().decisions)
         is_last = self._answers + 1 >= max(ANSWERS_A_TURN_MAX, 2 * recorded)
         if parted is None and is_last and action.calls:
-            parted = self._here("no_end")
+            parted = self._here("no_end", {"answers": self._answers + 1})
         if parted is not None and self.parted is None:
             events.append(parted.event)
         if missed or (is_last and action.calls):
