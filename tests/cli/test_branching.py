@@ -171,3 +171,13 @@ def test_what_if_refuses_what_is_no_change(run: Refold, call: str) -> None:
         ran = run("what-if", call, *wrong)
         assert ran.code == 2, ran
         assert said in ran.err
+
+
+def test_a_fold_that_takes_none_of_the_events_is_told(run: Refold, tmp_path: Path) -> None:
+    """Nothing changed in a state that none of them is in says nothing: yours is to be named."""
+    with refold.open(tmp_path / "refold.db") as store:
+        store.append("robot-1", [refold.Event("wheel.turned", {"by": 3})] * 2)
+    for asked in (("state", "robot-1"), ("what-if", "robot-1", "--without", "0")):
+        done = run(*asked)
+        assert done.code == 0
+        assert "no fold of refold takes these events: --fold names" in done.err

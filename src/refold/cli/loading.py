@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import refold
+from refold.cli import output
 from refold.cli.options import option
 from refold.cli.text import suggestion
 from refold.errors import UsageError
@@ -55,7 +56,15 @@ def fold_for(name: str | None, events: Iterable[refold.Recorded]) -> refold.Fold
     if name is not None:
         return _fold(name)
     types = [recorded.type for recorded in events]
-    return max(map(_fold, FOLDS), key=lambda fold: sum(one in fold.handlers for one in types))
+
+    def taken(fold: refold.Fold[Any]) -> int:
+        return sum(one in fold.handlers for one in types)
+
+    best = max(map(_fold, FOLDS), key=taken)
+    if types and not taken(best):
+        names = ", ".join(FOLDS)
+        output.note(f"no fold of refold takes these events: --fold names {names} or yours")
+    return best
 
 
 def _fold(name: str) -> refold.Fold[Any]:

@@ -106,6 +106,8 @@ def what_if_command(
     asked = None
     with opened(url, mode="write" if writes else "read", destination=to) as store:
         stream = resolved(store, stream)
+        if candidate is not None:
+            endpoint.check_meant(store, {stream: None})
         found = what_if(store.branch(stream), without=without, **changed)
         if save is not None:
             found.after.save(save)
