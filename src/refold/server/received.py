@@ -18,13 +18,15 @@ from refold.conversation.importers.base import Found, Options, Problem
 from refold.conversation.importers.driver import ImportReport, store_found
 from refold.conversation.importers.otlp import GatheredSpans, names_in
 from refold.conversation.importers.spans import Trace
-from refold.conversation.importers.telling import read_traces
+from refold.conversation.importers.telling import Telling, told_by
 from refold.core.event import Event
 from refold.core.query import TAGS_MAX, Query
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import BackendError, Overloaded, RefoldError
+from refold.privacy.decisions import STREAM as REMOVALS
+from refold.server.talks import Talk, Talks, ids_in
 
 CATEGORY: Final = "otlp"
 RECEIVED: Final = "otlp_received"
@@ -114,6 +116,7 @@ class Teller:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: dict[str, _OpenTrace] = {}
+        self._talks = Talks()
         self._seen: int | None = None
         self.taken = self._told_of = 0
 
@@ -136,12 +139,14 @@ class Teller:
             return None
         report = ImportReport(format=CATEGORY)
         told: set[str] = set()
+        self._talks.forget_new()
         store_found(self._store, report, self._found(due, told))
         if told:
             waiting = {name: one for name, one in self._waiting.items() if name not in told}
             until = min((one.position - 1 for one in waiting.values()), default=seen)
             self._store.append(TOLD, [_told(report, told, until)])
             self._waiting = waiting
+        self._talks.keep_new()
         return report
 
     def _listen(self, now_s: float) -> int:
@@ -159,6 +164,7 @@ class Teller:
         name = recorded.stream.removeprefix(f"{RECEIVED}-")
         if name not in self._waiting:
             self._waiting[name] = _OpenTrace(recorded.position, now_s)
+            self._talks.forget(name)
             # What was told before holds the parents of what comes now.
             before = recorded.version - 1
             for one in self._store.read(recorded.stream, to_version=before) if before >= 0 else ():
@@ -177,32 +183,73 @@ class Teller:
         for name in due:
             if name in told:
                 continue
-            own = [*filter(_is_received, self._store.read(f"{RECEIVED}-{name}"))]
-            beside = self._beside(own) - {name}
+            removed = self._store.head(REMOVALS)
+            own = self._received(name)
+            tags = {tag for recorded in own for tag in recorded.metadata.get("tags", ())}
+            talk = self._talks.of(tags, removed)
+            if talk and (items := self._gone_on(talk, name, set(due), told)) is not None:
+                yield from items
+                continue
+            beside, position = self._beside(tags)
+            beside.discard(name)
             waited_for = beside & self._waiting.keys() - set(due)
             began_ns = self._waiting[name].began_ns
             if any(0 < self._waiting[one].began_ns < began_ns for one in waited_for):
                 continue  # It goes on what that one begins.
-            held = GatheredSpans(RECEIVED)
-            for other in sorted(beside - waited_for):
-                own += filter(_is_received, self._store.read(f"{RECEIVED}-{other}"))
-            for recorded in own:
-                _gather(held, recorded)
+            traces = {name, *beside - waited_for}
+            for other in sorted(traces - {name}):
+                own += self._received(other)
             told.add(name)
-            for trace in held.traces():
-                spans = () if isinstance(trace, Problem) else trace.spans
-                members = {span.beside["trace"] for span in spans}
-                if isinstance(trace, Trace) and name not in members:
+            items_of = [*_gathered(own).traces()]
+            for trace in items_of:
+                if isinstance(trace, Trace) and name not in trace.members:
                     continue
-                told |= members & set(due)
-                for found in read_traces(RECEIVED, CATEGORY, Options(), [trace]):
-                    yield found if isinstance(found, Problem) else found._replace(format=CATEGORY)
+                if isinstance(trace, Problem):
+                    yield trace
+                    continue
+                told |= trace.members & set(due)
+                telling = Telling(trace, Options())
+                if len(tags) == len(items_of) == 1 and not waited_for:
+                    self._talks.add(
+                        Talk(telling, min(tags), removed, position, traces, ids_in(own))
+                    )
+                yield from _found_by(telling)
 
-    def _beside(self, own: Sequence[Recorded]) -> set[str]:
-        """The traces that may be of the conversations that these events name."""
-        tags = {tag for recorded in own for tag in recorded.metadata.get("tags", ())}
-        found = (self._store.read_all(matching=Query(tags=[tag])) for tag in tags)
-        return {one.stream.removeprefix(f"{RECEIVED}-") for events in found for one in events}
+    def _gone_on(
+        self, talk: Talk, name: str, due: set[str], told: set[str]
+    ) -> Iterator[Found | Problem] | None:
+        """What a conversation says with what came since it was told; None: tell it all anew."""
+        beside, position = self._beside([talk.tag], after=talk.position)
+        traces = beside | {name}
+        if (traces - due) & self._waiting.keys() or traces & talk.traces:
+            return None
+        own = [one for trace in sorted(traces) for one in self._received(trace)]
+        items: Iterator[Found | Problem] = iter(())
+        match [*_gathered(own).traces()]:
+            case [Trace() as trace] if name not in trace.members:
+                pass
+            case [] if talk.go_on(None, traces, ids_in(own), position):
+                self._talks.add(talk)
+            case [Trace() as trace] if talk.go_on(trace, traces, ids_in(own), position):
+                self._talks.add(talk)
+                told |= trace.members & due
+                items = _found_by(talk.telling)
+            case _:
+                return None
+        told.add(name)
+        return items
+
+    def _received(self, name: str) -> list[Recorded]:
+        return [*filter(_is_received, self._store.read(f"{RECEIVED}-{name}"))]
+
+    def _beside(self, tags: Iterable[str], *, after: int = 0) -> tuple[set[str], int]:
+        """The traces of which something has these tags, and where the last of it stands."""
+        found = [
+            (one.stream.removeprefix(f"{RECEIVED}-"), one.position)
+            for tag in tags
+            for one in self._store.read_all(after=after, matching=Query(tags=[tag]))
+        ]
+        return {name for name, _ in found}, max((at for _, at in found), default=after)
 
 
 def _append_of(part: Row) -> Append:
@@ -237,12 +284,20 @@ def _told_until(store: Store) -> int:
     return 0
 
 
-def _gather(held: GatheredSpans, recorded: Recorded) -> None:
-    record = recorded.data["record"]
-    if recorded.type == "otlp.span":
-        held.add_span(record, f"{recorded.id}/record", recorded.position)
-    else:
-        held.add_log(record)
+def _gathered(own: Iterable[Recorded]) -> GatheredSpans:
+    held = GatheredSpans(RECEIVED)
+    for recorded in own:
+        record = recorded.data["record"]
+        if recorded.type == "otlp.span":
+            held.add_span(record, f"{recorded.id}/record", recorded.position)
+        else:
+            held.add_log(record)
+    return held
+
+
+def _found_by(telling: Telling) -> Iterator[Found | Problem]:
+    for found in told_by(telling, RECEIVED, CATEGORY):
+        yield found if isinstance(found, Problem) else found._replace(format=CATEGORY)
 
 
 def _told(report: ImportReport, traces: Iterable[str], until: int) -> Event:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from refold import jsontext
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
-from refold.conversation.apis.base import Api, Body, objects_in
+from refold.conversation.apis.base import Api, Asked, Body, objects_in
 from refold.conversation.apis.gemini import GEMINI
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
@@ -28,6 +28,8 @@ _ROLES: Final = {
 _CHAT_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _SCHEMAS: Final = ("inputSchema", "input_schema")
 _BLOCKS: Final = ("tool_use", "tool_result", "thinking", "redacted_thinking", "server_tool_use")
+# What an answer of Responses repeats of its request.
+_REPEATED: Final = ("instructions", "tools", "temperature", "top_p", "tool_choice", "reasoning")
 _ITEMS: Final = ("function_call", "function_call_output", "reasoning", "message")
 
 
@@ -108,6 +110,16 @@ def answer_in(value: Any) -> Shaped | None:
         case {"content": str() | list()} | {"tool_calls": list()}:
             return OPENAI_CHAT, _choices([{"role": "assistant", **value}])
     return None
+
+
+def asked_as_answered(api: Api, body: Body, answer: Any) -> Asked:
+    """What a request says: what Responses repeats of it in the answer may stand nowhere else."""
+    answered = answer_in(answer)
+    if answered is None or answered[0] is not OPENAI_RESPONSES or not isinstance(answer, dict):
+        return api.read_request(body)
+    repeated = {key: answer[key] for key in _REPEATED if answer.get(key) is not None}
+    given = {"input": body.get("messages"), **repeated, **body}
+    return OPENAI_RESPONSES.read_request({k: v for k, v in given.items() if k != "messages"})
 
 
 def tools_of(items: Any) -> Any:

@@ -91,6 +91,11 @@ class Trace(NamedTuple):
     run: str = ""
     category: str = ""
 
+    @property
+    def members(self) -> set[str]:
+        """The traces that its spans name beside them; several may be of one conversation."""
+        return {span.beside["trace"] for span in self.spans if "trace" in span.beside}
+
 
 _HOW: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("start_us", "end_us"), time_us),

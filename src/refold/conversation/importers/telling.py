@@ -17,12 +17,12 @@ from msgspec.structs import replace
 
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
-from refold.conversation.apis.base import Api, Asked, Body
-from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
+from refold.conversation.apis.base import Asked
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import ODD, Conversations, Found, Options, Problem, losses
 from refold.conversation.importers.dialects import (
     answer_in,
+    asked_as_answered,
     decoded,
     is_printed,
     request_in,
@@ -37,8 +37,6 @@ from refold.errors import InvalidEvent, UsageError
 
 _CALL: Final = '["call",'
 _OF_CALLS: Final = ("model", "tool")
-# What an answer of Responses repeats of its request.
-_REPEATED: Final = ("instructions", "tools", "temperature", "top_p", "tool_choice", "reasoning")
 
 
 @dataclass
@@ -65,13 +63,19 @@ class _Talk:
 
 
 class Telling:
-    """Tells a trace as conversations: ``talks``, and what of it is ``unread``."""
+    """Tells a trace as conversations: ``talks``, and what of it is ``unread``.
+
+    ``is_settled`` says, when it is told, that nothing in it waits for what comes later.
+    """
 
     def __init__(self, trace: Trace, options: Options) -> None:
         self.talks: list[_Talk] = []
         self.unread: list[Unread] = []
-        self._trace, self._options = trace, options
-        self._spans = sorted(trace.spans, key=lambda one: (one.start_us or 0, one.order or one.at))
+        self.trace, self.options = trace, options
+        self.is_settled = False
+        self._spans = sorted(trace.spans, key=_order)
+        self._began_us = self._spans[0].start_us if self._spans else None
+        self._last = _order(self._spans[-1]) if self._spans else (0, "")
         self._by_id = {span.id: span for span in self._spans}
         self._goes_on = any(span.is_open for span in self._spans if span.parent not in self._by_id)
         if self._goes_on:
@@ -80,12 +84,14 @@ class Telling:
 
     def tell(self) -> None:
         """Go through the spans in the order of their time."""
+        self.is_settled = False
         calls = {span.id: span for span in self._calls()}
         for span in self._spans:
             if span.id in calls:
                 self._call(calls[span.id])
             elif span.kind in ("tool", "other"):
                 self._tool(span)
+        is_settled = not (self._ran or self._goes_on)
         for talk in self.talks:
             for call in list(talk.open.values()):
                 ran = self._run_of(call)
@@ -96,6 +102,29 @@ class Telling:
         if not self.talks:
             ended = " that has ended: it still goes on" if self._goes_on else " in it"
             raise InvalidEvent(f"there is no call of a model or of a tool{ended}")
+        self.is_settled = is_settled
+        # What was told is in the talks; the spans repeat it many times.
+        self._spans, self._by_id, self.trace = [], {}, self.trace._replace(spans=())
+
+    @property
+    def size_chars(self) -> int:
+        """How much is said in what it holds, in characters."""
+        return sum(len(key) for talk in self.talks for key in talk.keys)
+
+    def go_on(self, more: Trace) -> bool:
+        """Take what the same conversation says later, to :meth:`tell` it as if all were told anew.
+
+        No span of ``more`` may be, or hold, one of those before. False, and nothing is taken, where
+        it does not come after them, or what they say may depend on it.
+        """
+        later = Telling(more, self.options)
+        is_after = bool(later._spans) and _order(later._spans[0]) > self._last
+        if not (self.is_settled and is_after and more.id == self.trace.id) or later._goes_on:
+            return False
+        unread, line = [*self.trace.unread, *more.unread], min(self.trace.line, more.line)
+        self.trace = self.trace._replace(unread=unread, line=line)
+        self._spans, self._by_id, self._last = later._spans, later._by_id, later._last
+        return True
 
     def _ended(self) -> list[Span]:
         """The spans up to the first call that has not ended; told another time they go on so."""
@@ -176,9 +205,8 @@ class Telling:
         ]
         if not fit:
             fit = [_Talk([])]
-            metadata = {"trace": {"id": self._trace.id, **self._trace.beside}}
-            at_us = self._spans[0].start_us
-            fit[0].add(Event.of(events.SessionStarted(), metadata=metadata), at_us)
+            metadata = {"trace": {"id": self.trace.id, **self.trace.beside}}
+            fit[0].add(Event.of(events.SessionStarted(), metadata=metadata), self._began_us)
             self.talks += fit
         return max(fit, key=lambda talk: len(talk.keys))
 
@@ -186,7 +214,7 @@ class Telling:
         """What a call asks, its agent as request and span configure it together."""
         asked = Asked(events.AgentConfigured(), [], [])
         if found := request_in(span.asked):
-            asked = _as_answered(*found, decoded(span.answered))
+            asked = asked_as_answered(*found, decoded(span.answered))
             self._note(span.asked_at, asked.unread)
         elif span.asked is None:
             self._lose(span.at, "what the model was asked is not recorded")
@@ -196,8 +224,8 @@ class Telling:
         names = (one.agent for one in (span, *self._holders(span)) if one.agent)
         agent = replace(
             own,
-            agent=next(names, self._options.agent),
-            model=span.model or own.model or self._options.model,
+            agent=next(names, self.options.agent),
+            model=span.model or own.model or self.options.model,
             provider=span.provider,
             params={**span.params, **own.params},
             tools=own.tools or self._tools(span),
@@ -206,7 +234,7 @@ class Telling:
 
     def _tools(self, span: Span) -> list[events.Tool]:
         if span.tools is None:
-            return list(self._options.tools)
+            return list(self.options.tools)
         tools, unread = shapes.read_tools(tools_of(span.tools))
         self._note(span.at, unread)
         return tools
@@ -242,7 +270,7 @@ class Telling:
         talk = self.talks[-1] if self.talks else self._fitting([])
         text, own_id = span.arguments, span.call_id or span.id
         call = events.ToolCall(own_id, span.name, text, shapes.parsed_arguments(text))
-        talk.add(Event.of(shapes.described(call, self._options.tools)), span.start_us)
+        talk.add(Event.of(shapes.described(call, self.options.tools)), span.start_us)
         talk.add(_result_of(span, call), span.end_us)
 
     def _run_of(self, call: events.ToolCall) -> Span | None:
@@ -269,37 +297,34 @@ def read_traces(
     for trace in traces:
         if isinstance(trace, Problem):
             yield trace
-            continue
-        try:
-            told = Telling(trace, options)
-            told.tell()
-        except ODD as error:
-            yield Problem(source_name, trace.line, f"trace {trace.id}: {reason_of(error)}")
-            continue
-        base = f"{options.category or trace.category or category}-{named(trace.id)}"
-        loss = losses(f"{source_name}:{trace.line}", [*trace.unread, *told.unread])
-        for number, talk in enumerate(told.talks):
-            stream = f"{base}.{number + 1}" if number else base
-            made = talk.said if number else [*talk.said, *trace.scores]
-            yield Found(
-                stream,
-                made,
-                file=source_name,
-                line=trace.line,
-                metadata=trace.metadata,
-                loss=() if number else loss,
-                run=trace.run,
-            )
+        else:
+            yield from told_by(Telling(trace, options), source_name, category)
 
 
-def _as_answered(api: Api, body: Body, answer: Any) -> Asked:
-    """What a request says: what Responses repeats of it in the answer may stand nowhere else."""
-    answered = answer_in(answer)
-    if answered is None or answered[0] is not OPENAI_RESPONSES or not isinstance(answer, dict):
-        return api.read_request(body)
-    repeated = {key: answer[key] for key in _REPEATED if answer.get(key) is not None}
-    given = {"input": body.get("messages"), **repeated, **body}
-    return OPENAI_RESPONSES.read_request({k: v for k, v in given.items() if k != "messages"})
+def told_by(telling: Telling, source_name: str, category: str) -> Conversations:
+    """The conversations of a trace, told now; what holds none is a problem."""
+    trace = telling.trace
+    try:
+        telling.tell()
+    except ODD as error:
+        yield Problem(source_name, trace.line, f"trace {trace.id}: {reason_of(error)}")
+        return
+    base = f"{telling.options.category or trace.category or category}-{named(trace.id)}"
+    loss = losses(f"{source_name}:{trace.line}", [*trace.unread, *telling.unread])
+    for number, talk in enumerate(telling.talks):
+        yield Found(
+            f"{base}.{number + 1}" if number else base,
+            talk.said if number else [*talk.said, *trace.scores],
+            file=source_name,
+            line=trace.line,
+            metadata=trace.metadata,
+            loss=() if number else loss,
+            run=trace.run,
+        )
+
+
+def _order(span: Span) -> tuple[int, str]:
+    return span.start_us or 0, span.order or span.at
 
 
 def _figured(event: Event, span: Span) -> Event:
