@@ -88,7 +88,7 @@ def deliveries(draw: st.DrawFn) -> list[list[Any]]:
     whole = conversation(draw(st.lists(KINDS, min_size=2, max_size=8)))
     made: list[tuple[float, Any]] = []
     for turn, spans in enumerate(whole):
-        late = draw(st.sampled_from([0.0, 0.0, 0.0, 0.0, 1.5]))
+        late = draw(st.sampled_from([0.0, 0.0, 0.0, 0.0, 2.5]))
         for span in spans:
             made.append((turn + late, span))
             if draw(st.integers(0, 9)) == 0:
@@ -199,16 +199,34 @@ def test_what_is_kept_in_memory_is_bounded(
         assert len(read) == 2 + 4 + 6
 
 
+def both(first: list[list[Any]], *then: Any) -> tuple[list[Any], list[Any]]:
+    """What one server says of turns and then of requests, and what one that starts each time."""
+    made: list[list[Any]] = []
+    for goes_on in (True, False):
+        with refold.open("memory:") as store:
+            teller = Teller(store)
+            for number, spans in enumerate(first):
+                tell(teller, store, spans, number * 1_000)
+            for number, request in enumerate(then, len(first)):
+                teller = teller if goes_on else Teller(store)
+                assert take(store, parts(request)) == []
+                teller.tell(now_s=number * 1_000)
+                teller.tell(now_s=number * 1_000 + ORPHANED_S)
+            made.append(said(store))
+    return made[0], made[1]
+
+
 def test_a_log_record_of_an_earlier_span_is_told_of_it() -> None:
     """Even where it comes in the trace of a later turn."""
     whole = conversation(["plain"] * 2)
-    record = logged(13, 2, "gen_ai.client.inference.operation.details", NAMED, 10)
-    with refold.open("memory:") as store, refold.open("memory:") as anew:
-        teller = Teller(store)
-        tell(teller, store, whole[0], 0)
-        tell(Teller(anew), anew, whole[0], 0)
-        for one in (store, anew):
-            assert take(one, parts(log_document(record))) == []
-        tell(teller, store, whole[1], 1_000)
-        tell(Teller(anew), anew, whole[1], 1_000)
-        assert said(store) == said(anew)
+    details = {**NAMED, "gen_ai.response.id": "r1"}
+    record = logged(13, 2, "gen_ai.client.inference.operation.details", details, 10)
+    going_on, anew = both([whole[0]], log_document(record), otlp(*whole[1]))
+    assert going_on == anew
+
+
+def test_a_turn_that_comes_after_a_later_one_is_told_as_if_all_were() -> None:
+    """It does not go on from what was told after it."""
+    whole = conversation(["plain", "beside", "plain", "tool", "plain"])
+    going_on, anew = both([whole[0], whole[2]], otlp(*whole[1]), otlp(*whole[4]), otlp(*whole[3]))
+    assert going_on == anew
