@@ -116,7 +116,7 @@ def test_going_on_is_the_same_as_telling_all_anew(
             for store, one in ((going_on, teller), (anew, fresh)):
                 assert take(store, parts(otlp(*spans))) == []
                 one.tell(now_s=number * 10_000)
-                fresh._talks = talks.Talks()
+                fresh._talks = talks.ToldTalks()
                 one.tell(now_s=number * 10_000 + waited_s)
         assert said(going_on) == said(anew)
 

@@ -26,7 +26,7 @@ from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import BackendError, Overloaded, RefoldError
 from refold.privacy.decisions import STREAM as REMOVALS
-from refold.server.talks import Talk, Talks, ids_in
+from refold.server.talks import ToldTalk, ToldTalks, ids_in
 
 CATEGORY: Final = "otlp"
 RECEIVED: Final = "otlp_received"
@@ -116,7 +116,7 @@ class Teller:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: dict[str, _OpenTrace] = {}
-        self._talks = Talks()
+        self._talks = ToldTalks()
         self._seen: int | None = None
         self.taken = self._told_of = 0
 
@@ -211,12 +211,12 @@ class Teller:
                 telling = Telling(trace, Options())
                 if len(tags) == len(items_of) == 1 and not waited_for:
                     self._talks.add(
-                        Talk(telling, min(tags), removed, position, traces, ids_in(own))
+                        ToldTalk(telling, min(tags), removed, position, traces, ids_in(own))
                     )
                 yield from _found_by(telling)
 
     def _gone_on(
-        self, talk: Talk, name: str, due: set[str], told: set[str]
+        self, talk: ToldTalk, name: str, due: set[str], told: set[str]
     ) -> Iterator[Found | Problem] | None:
         """What a conversation says with what came since it was told; None: tell it all anew."""
         beside, position = self._beside([talk.tag], after=talk.position)

@@ -21,7 +21,7 @@ _CHARS_A_TRACE: Final = 1_000
 
 
 @dataclass
-class Talk:
+class ToldTalk:
     """What the ``traces`` come to in which something has the ``tag``, up to a ``position``.
 
     ``ids`` are those of their spans and parents. ``removed`` is the version of the stream of
@@ -54,14 +54,14 @@ class Talk:
         return True
 
 
-class Talks:
+class ToldTalks:
     """The conversations that were told last, by their tags."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[Talk, int]] = {}
-        self._new: list[Talk] = []
+        self._kept: dict[str, tuple[ToldTalk, int]] = {}
+        self._new: list[ToldTalk] = []
 
-    def of(self, tags: Collection[str], removed: int) -> Talk | None:
+    def of(self, tags: Collection[str], removed: int) -> ToldTalk | None:
         """The conversation of the only tag; None where it is not known, or something was removed.
 
         It is known no more when it is added, until :meth:`keep_new`.
@@ -69,7 +69,7 @@ class Talks:
         talk, _ = self._kept.get(min(tags), (None, 0)) if len(tags) == 1 else (None, 0)
         return talk if talk and talk.removed == removed else None
 
-    def add(self, talk: Talk) -> None:
+    def add(self, talk: ToldTalk) -> None:
         """Take a conversation that is being told."""
         self._kept.pop(talk.tag, None)
         self._new.append(talk)
