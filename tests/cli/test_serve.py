@@ -61,6 +61,21 @@ def test_a_token_is_made_listed_and_revoked(run: Refold) -> None:
     assert run("tokens", "revoke", mark).code == 2
 
 
+def test_a_second_token_of_a_name_is_told(run: Refold) -> None:
+    """Whoever wants to replace one has to revoke the first."""
+    first = run("tokens", "create", "reception", "--json")
+    assert "the same name" not in first.err
+    said = f"{first.lines[0]['id']} has the same name, and counts as before"
+    assert said in run("tokens", "create", "reception").err
+
+
+def test_without_a_token_it_is_said_who_comes_in(run: Refold) -> None:
+    """Before anybody does; not where a token is asked for."""
+    assert "everybody on this machine may read and append" in run("serve", "--port", "0").err
+    run("tokens", "create", "reception")
+    assert "everybody" not in run("serve", "--port", "0").err
+
+
 def test_a_token_of_a_store_that_is_not_there_says_so(run: Refold) -> None:
     """It keeps nobody out of another store, such as the one that is served."""
     made = run("tokens", "create", "t")

@@ -74,6 +74,9 @@ def serve_command(
             output.note(less)
         named = f"[{host}]" if ":" in host else host
         address = f"http://{named}:{at.getsockname()[1]}/"
+        if not is_asked:
+            what = "everybody on this machine may read and append"
+            output.note(f"{what}, until `refold tokens create NAME` has made a token")
         output.show({"address": address, "tokens": is_asked}, [address])
         sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
         server(given, connections_max=places).run(sockets=[at])

@@ -107,6 +107,8 @@ def create_command(
     if tokens is None and "://" not in url and not Path(url).exists():
         said = f"{url} is not there: nobody is asked for this token unless `refold serve` serves it"
         output.note(clean(f"{said}; --db names another store"))
+    if same := [one.id for one in kept.all() if one.name == name and one.id != made.id]:
+        output.note(f"{', '.join(same)} has the same name, and counts as before")
     output.show({"token": text, "id": made.id}, text)
 
 
