@@ -161,6 +161,23 @@ def test_a_service_that_fails_is_no_divergence_and_the_next_run_goes_on(
     assert len(asked) == 8
 
 
+def test_a_course_that_outgrew_its_candidate_is_excluded_from_there(store: refold.Store) -> None:
+    """A request longer than it takes is told as that, and is no other course."""
+    good, asked = scripted(AS_RECORDED), list[int]()
+
+    def takes_three(request: Any) -> Any:
+        asked.append(len(request.messages))
+        if len(asked) == 4:
+            raise ModelFailure("the prompt is too long: maximum context length", kind="refused")
+        return good(request)
+
+    course = walked(store, takes_three).figures.course
+    assert course is not None
+    assert (course.comparable, course.diverged, course.excluded) == (
+        *(3, {}, {"prompt_too_long": 4}),
+    )
+
+
 def test_a_conversation_that_the_record_cannot_answer_is_excluded(store: refold.Store) -> None:
     """The same call without a result on record is no difference of the candidate's."""
     events = [e.event for e in store.read("call-1")]
