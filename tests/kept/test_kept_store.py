@@ -77,6 +77,13 @@ def answers(store: refold.Store) -> Any:
     return json.loads(msgspec.json.encode(said))
 
 
+def without(value: Any, names: set[str]) -> Any:
+    """A JSON value without the members of these names, wherever they are."""
+    if isinstance(value, dict):
+        return {name: without(one, names) for name, one in value.items() if name not in names}
+    return [without(one, names) for one in value] if isinstance(value, list) else value
+
+
 def rows_of(store: refold.Store) -> Any:
     """What the read models hold."""
     projector = Projector(store, built_in())
@@ -104,9 +111,14 @@ def said() -> Any:
 
 
 def test_an_old_store_answers_as_it_did(store: refold.Store, said: Any) -> None:
-    """Events to the byte, streams, branches, states at every clock, tags and keys are the same."""
+    """Events to the byte, streams, branches, states at every clock, tags and keys are the same.
+
+    But for what a state says beside, since then: of how many answers tokens and cost are known.
+    """
     now = answers(store)
+    assert "counted" not in str(said) and "priced" not in str(said)
     for question, answer in now.items():
+        answer = without(answer, {"counted", "priced"})
         assert answer == said[question], question
 
 
