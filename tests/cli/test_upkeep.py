@@ -190,4 +190,4 @@ def test_a_store_is_not_copied_into_itself(run: Refold, filled: Path) -> None:
         assert "would be copied into itself" in refused.err
     with refold.open("other.db") as store:
         store.append("call-1", [refold.Event("y", {})])
-    assert "holds 1 events that are none of this copy" in run("copy", str(filled), "other.db").err
+    assert "holds 1 event, none of them of this copy" in run("copy", str(filled), "other.db").err

@@ -96,7 +96,8 @@ def _check_beginning(source: Backend, target: Backend, there: int) -> None:
         ends = [_appends(log, after=there - 1) for log in (source, target)]
         mine, other = (next(appends, None) for appends in ends)
         if mine != other:
-            why = f"the store to copy into holds {there:,} events that are none of this copy"
+            events = f"{there:,} event{'s' * (there != 1)}"
+            why = f"the store to copy into holds {events}, none of them of this copy"
             raise UsageError(f"{why}: name one that is new or empty, or holds a part of it")
 
 
