@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -20,6 +21,7 @@ from tests.support import postgres
 LIMIT_S = 60
 BODY = {"events": [{"type": "note.taken"}]}
 PLACE = "v1/streams/a-1/events"
+get, post = partial(httpx2.get, timeout=LIMIT_S), partial(httpx2.post, timeout=LIMIT_S)
 
 
 @contextmanager
@@ -40,8 +42,8 @@ def serving(*options: str) -> Iterator[str]:
 def test_it_serves_until_it_is_told_to_end(name: str) -> None:
     """A file and a journal; what was appended is there afterwards, and what was found too."""
     with serving("--db", name) as address:
-        assert httpx2.post(address + PLACE, json=BODY).status_code == 201
-        found = httpx2.get(address + "v1/conversations").json()["conversations"]
+        assert post(address + PLACE, json=BODY).status_code == 201
+        found = get(address + "v1/conversations").json()["conversations"]
         assert [one["stream"] for one in found] == ["a-1"]
     with refold.open(name, mode="read") as store:
         assert store.log_head() == 1
@@ -120,21 +122,21 @@ def test_with_a_token_it_is_asked_for_one(run: Refold) -> None:
     """On loopback too, from the first token on."""
     token = run("tokens", "create", "t", "--db", "calls.db").out.strip()
     with serving("--db", "calls.db") as address:
-        assert httpx2.post(address + PLACE, json=BODY).status_code == 401
+        assert post(address + PLACE, json=BODY).status_code == 401
         headers = {"authorization": f"Bearer {token}"}
-        assert httpx2.post(address + PLACE, json=BODY, headers=headers).status_code == 201
+        assert post(address + PLACE, json=BODY, headers=headers).status_code == 201
 
 
 def test_the_first_token_counts_where_a_server_runs_already(run: Refold) -> None:
     """Whoever makes it need not start anew; nor does it open again where the file is gone."""
     with serving("--db", "calls.db") as address:
-        assert httpx2.post(address + PLACE, json=BODY).status_code == 201
+        assert post(address + PLACE, json=BODY).status_code == 201
         token = run("tokens", "create", "t", "--db", "calls.db").out.strip()
         headers = {"authorization": f"Bearer {token}"}
-        assert httpx2.post(address + PLACE, json=BODY).status_code == 401
-        assert httpx2.post(address + PLACE, json=BODY, headers=headers).status_code == 201
+        assert post(address + PLACE, json=BODY).status_code == 401
+        assert post(address + PLACE, json=BODY, headers=headers).status_code == 201
         Path("calls.db.tokens").unlink()
-        assert httpx2.post(address + PLACE, json=BODY).status_code == 401
+        assert post(address + PLACE, json=BODY).status_code == 401
 
 
 def test_a_token_of_a_tenant_reaches_its_log_alone(run: Refold) -> None:
@@ -145,7 +147,7 @@ def test_a_token_of_a_tenant_reaches_its_log_alone(run: Refold) -> None:
     with serving("--db", url) as address:
         for headers, name in zip(heads, ("own", "sevens"), strict=True):
             place = f"{address}v1/streams/{name}-1/events"
-            assert httpx2.post(place, json=BODY, headers=headers).status_code == 201
-        seen = [httpx2.get(f"{address}v1/events", headers=headers).json() for headers in heads]
+            assert post(place, json=BODY, headers=headers).status_code == 201
+        seen = [get(f"{address}v1/events", headers=headers).json() for headers in heads]
     streams = [[event["stream"] for event in page["events"]] for page in seen]
     assert streams == [["own-1"], ["sevens-1"]]
