@@ -314,3 +314,10 @@ def test_turns_are_what_the_user_said_at_once() -> None:
     assert turns_of([agent, user, user, agent, user]) == [("a\na", [agent]), ("a", [])]
     parts = {"role": "user", "content": [{"type": "text", "text": "c"}, {"type": "image_url"}]}
     assert turns_of([parts]) == [("c", [])]
+
+
+def test_the_clock_is_its_own_again_afterwards() -> None:
+    """Nothing of the process goes through what was pinned, once the code has run."""
+    before = time.time, time.time_ns, uuid.uuid4
+    assert came(lambda: lambda said: time.time() and "Hm.", TALK[:2]).answer == Action(text="Hm.")
+    assert (time.time, time.time_ns, uuid.uuid4) == before

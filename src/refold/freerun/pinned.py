@@ -10,10 +10,9 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from random import Random
 from typing import Any, Final
 
@@ -40,37 +39,54 @@ _pins: Final[ContextVar[_Pins | None]] = ContextVar("refold.freerun.pins", defau
 
 @contextmanager
 def pinned(request: ChatRequest) -> Iterator[None]:
-    """In this block the three are those of a request's conversation; one block at a time."""
-    _pin()
+    """In this block the three are those of a request's conversation; one block at a time.
+
+    Afterwards they are what they were: no other code of the process pays for it.
+    """
     pins = _Pins(request)
     token, before = _pins.set(pins), random.getstate()
     random.seed(pins.chance.getrandbits(64))
+    real = {place: getattr(*place) for place in _PINNED}
+    for (module, name), made in _PINNED.items():
+        setattr(module, name, made(real[module, name]))
     try:
         yield
     finally:
+        for (module, name), function in real.items():
+            setattr(module, name, function)
         random.setstate(before)
         _pins.reset(token)
 
 
-@cache
-def _pin() -> None:
-    real_s, real_ns, real_id = time.time, time.time_ns, uuid.uuid4
-
+def _time(real: Callable[[], float]) -> Callable[[], float]:
     def now_s() -> float:
         pins = _pins.get()
-        return real_s() if pins is None else pins.time_ns() / 1_000_000_000
+        return real() if pins is None else pins.time_ns() / 1_000_000_000
 
+    return now_s
+
+
+def _time_ns(real: Callable[[], int]) -> Callable[[], int]:
     def now_ns() -> int:
         pins = _pins.get()
-        return real_ns() if pins is None else pins.time_ns()
+        return real() if pins is None else pins.time_ns()
 
+    return now_ns
+
+
+def _uuid4(real: Callable[[], uuid.UUID]) -> Callable[[], uuid.UUID]:
     def uuid4() -> uuid.UUID:
         pins = _pins.get()
         if pins is None:
-            return real_id()
+            return real()
         return uuid.UUID(int=pins.chance.getrandbits(128), version=4)
 
-    own: dict[Any, Any] = {time: {"time": now_s, "time_ns": now_ns}, uuid: {"uuid4": uuid4}}
-    for module, functions in own.items():
-        for name, function in functions.items():
-            setattr(module, name, function)
+    return uuid4
+
+
+_PINNED: Final[dict[tuple[Any, str], Callable[[Any], Any]]] = {
+    (time, "time"): _time,
+    (time, "time_ns"): _time_ns,
+    (uuid, "uuid4"): _uuid4,
+}
+"""What is pinned, and what makes it of what it is: other threads have theirs meanwhile."""
