@@ -365,6 +365,9 @@ def test_policies_are_read_from_a_file(tmp_path: Path) -> None:
         read_policies(f"{file}:OTHER")
     with pytest.raises(UsageError, match="cannot be had"):
         read_policies(f"{file}:NONE")
+    for text in (str(file), f"{file}:", ":TOOLS"):
+        with pytest.raises(UsageError, match="give FILE.py:NAME or"):
+            read_policies(text)
 
 
 def test_a_changed_configuration_does_not_lose_what_came_before() -> None:

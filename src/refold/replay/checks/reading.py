@@ -68,6 +68,8 @@ def named_object(text: str, what: str) -> Any:
     Raises :class:`UsageError` where it cannot be had.
     """
     place, _, attribute = text.rpartition(":")
+    if not (place and attribute):
+        raise UsageError(f"{what}: give FILE.py:NAME or package.module:NAME", argument=what)
     module = _loaded(
         what, lambda: _of_file(place) if place.endswith(".py") else import_module(place)
     )
