@@ -33,6 +33,7 @@ class Browser:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sent = 0
+        self._size: dict[str, Any] | None = None
         self.said: list[str] = []
         self.asked: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -52,7 +53,12 @@ class Browser:
     def go(self, url: str, *, width: int = 1280, height: int = 900) -> None:
         """Open a page in a window of this size, and wait until it is there."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.call("Emulation.setDeviceMetricsOverride", **size)
+        if size != self._size:
+            # On a page of its own: the next one must not be laid out before it, and move.
+            self.call("Page.navigate", url="about:blank")
+            self.call("Emulation.setDeviceMetricsOverride", **size)
+            self._size = size
+            self.until(f"location.href === 'about:blank' && innerWidth === {width}")
         self.call("Page.navigate", url=url)
         self.until(f"document.readyState === 'complete' && location.href === {json.dumps(url)}")
 
