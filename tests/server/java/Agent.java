@@ -54,7 +54,9 @@ class Agent {
   }
 
   public static void main(String[] arguments) {
-    OpenTelemetrySdk sdk = AutoConfiguredOpenTelemetrySdk.initialize().getOpenTelemetrySdk();
+    // It is ended below, once: by a hook too it would say so as the process ends, or not.
+    OpenTelemetrySdk sdk =
+        AutoConfiguredOpenTelemetrySdk.builder().disableShutdownHook().build().getOpenTelemetrySdk();
     Tracer tracer = sdk.getTracer("an agent");
     Span agent =
         begun(tracer, "invoke_agent Ada", "gen_ai.operation.name", "invoke_agent", "gen_ai.agent.name", "Ada");
