@@ -11,6 +11,7 @@ from refold.conversation.data_flow import ANSWERS, KnownFrom
 from refold.conversation.fold import Conversation
 from refold.core.diff import diff_states
 from refold.core.fold import Fold
+from refold.core.jsonvalue import equal
 from refold.core.patch import Operation
 from refold.core.recorded import Recorded
 from refold.engine.branch import Branch
@@ -53,10 +54,12 @@ def what_if(
 
     Events are given by their ids, or by their versions as digits; what is put in, as lists of
     events. A tool's result or approval rests on its call; any event on those that it names as its
-    basis, its messages or its cause; an answer that names none on what came since the agent's
-    last: a turn of the user, the results of its calls, what it looked up. Where no cause was
-    recorded, a call rests on what its arguments are known from, too: where a value of them stands
-    in nothing that is left of what the agent had been told, and stood in something that is gone.
+    basis, its messages or its cause; an answer on the configuration of its agent, and one that
+    names no cause on what came since the agent's last: a turn of the user, the results of its
+    calls, what it looked up. Where no cause was recorded, a call rests on what its arguments are
+    known from, too: where a value of them, or words within it, stand in nothing that is left of
+    what the agent had been told, and stood in something that is gone. An event in whose place
+    stands one that says the same has lost nothing: it is as if it were still there.
     What rests on an event that has lost its ground has lost its own, and so has an answer that did
     not know of what was put in before it. What the agent said later is taken as recorded. Raises
     :class:`~refold.errors.NotFound` for an event that is not there.
@@ -64,24 +67,31 @@ def what_if(
     after = branch
     for wanted, events in adding.items():
         after = after.adding(*events, after=_event_id(branch, wanted))
+    same: dict[str, Recorded] = {}
     for wanted, events in replacing.items():
-        after = after.replacing(_event_id(branch, wanted), *events)
+        ids = {one.id: one for one in after}
+        after = after.replacing(event_id := _event_id(branch, wanted), *events)
+        same |= {
+            one.id: ids[event_id]
+            for one in after
+            if one.id not in ids and _is_same(one, ids[event_id])
+        }
     after = after.without(*(_event_id(branch, wanted) for wanted in without))
     known, kept = ({one.id for one in events} for events in (branch, after))
     removed = [one for one in branch if one.id not in kept]
     added = [one for one in after if one.id not in known]
-    groundless = _all_groundless(branch.events, after.events, removed, added)
+    groundless = _all_groundless(branch.events, [same.get(one.id, one) for one in after])
     return WhatIf(branch, after, removed, added, groundless)
 
 
-def _all_groundless(
-    before: Sequence[Recorded],
-    after: Sequence[Recorded],
-    removed: Sequence[Recorded],
-    added: Sequence[Recorded],
-) -> list[Groundless]:
-    gone = {recorded.id: recorded.type for recorded in removed}
-    put_in = {recorded.id: recorded.type for recorded in added}
+def _is_same(one: Recorded, other: Recorded) -> bool:
+    return one.type == other.type and equal(one.data, other.data)
+
+
+def _all_groundless(before: Sequence[Recorded], after: Sequence[Recorded]) -> list[Groundless]:
+    known, kept = ({one.id: one.type for one in events} for events in (before, after))
+    gone = {event_id: known[event_id] for event_id in known if event_id not in kept}
+    put_in = {event_id: kept[event_id] for event_id in kept if event_id not in known}
     calls = _calls(before)
     found, count, is_ahead = list[Groundless](), -1, _names_what_comes_later(before, calls)
     while len(found) != count:
@@ -113,15 +123,17 @@ def _groundless(
     """What has no ground where so much is gone ``already``: each once, what is gone too if so."""
     gone = dict(already)
     answered, heard = _answered(before), _answered(after)
+    ran_by, runs_by = _configured(before), _configured(after)
     told, ahead = KnownFrom(), _put_in_ahead(after, put_in)
     for recorded in before:
         for one in ahead.get(recorded.id, ()):
             told.hear(one, is_gone=False)
         reason, causes = None, [*_named_by(recorded, calls)]
-        rests_on = causes or answered.get(recorded.id, [])
+        rests_on = [*(causes or answered.get(recorded.id, [])), *ran_by.get(recorded.id, [])]
+        new_to_it = [*heard.get(recorded.id, []), *runs_by.get(recorded.id, [])]
         if basis := next((one for one in rests_on if one in gone), None):
             reason = f"rests on {basis} ({gone[basis]})"
-        elif new := next((one for one in heard.get(recorded.id, ()) if one in put_in), None):
+        elif new := next((one for one in new_to_it if one in put_in), None):
             reason = f"did not know of {new} ({put_in[new]})"
         elif not causes:
             reason = told.known_from_what_is_gone(recorded)
@@ -159,6 +171,18 @@ def _answered(events: Sequence[Recorded]) -> dict[str, list[str]]:
     return found
 
 
+def _configured(events: Sequence[Recorded]) -> dict[str, list[str]]:
+    """The configuration that each question and answer was made with, by their ids."""
+    found: dict[str, list[str]] = {}
+    in_force: list[str] = []
+    for recorded in events:
+        if recorded.type == "agent.configured":
+            in_force = [recorded.id]
+        elif recorded.type in (*ANSWERS, "model.request"):
+            found[recorded.id] = in_force
+    return found
+
+
 _HEARD: Final = (
     *("user.utterance", "dtmf.received", "tool.result", "tool.relayed"),
     *("retrieval.completed", "memory.read"),
@@ -166,13 +190,19 @@ _HEARD: Final = (
 
 
 def _calls(events: Sequence[Recorded]) -> dict[str, str]:
-    """The call that each result and approval belongs to, by their ids.
+    """The call that each result and approval belongs to, by their ids; the result that was relayed.
 
     The fold pairs them: agents use a call id again, so that it alone does not tell.
     """
     found: dict[str, str] = {}
     for use in Conversation.run(events).state.tool_calls:
         found |= {part.id: use.id for part in (use.answer, use.decision) if part is not None}
+    last: dict[str, str] = {}
+    for recorded in events:
+        if recorded.type in ("tool.call", "tool.result"):
+            last[recorded.data["call_id"]] = recorded.id
+        elif recorded.type == "tool.relayed" and recorded.data["call_id"] in last:
+            found[recorded.id] = last[recorded.data["call_id"]]
     return found
 
 
