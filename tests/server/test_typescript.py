@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -139,8 +140,7 @@ def test_a_subscription_and_appends_outlast_the_server(built: Path, tmp_path: Pa
         second.kill()
     with serving(db, port=first.port):
         stored = json.loads(writer.communicate(timeout=LIMIT_S)[0])
-        rest = follower.communicate(timeout=LIMIT_S)[0].splitlines()
-    seen += [json.loads(one) for one in rest]
+        seen += [json.loads(one) for one in rest_of(follower)]
     assert seen == [[number + 1, number] for number in range(count)]
     assert [version for version, _ in stored] == [*range(count)]
 
@@ -186,3 +186,17 @@ def started(*command: Any) -> subprocess.Popen[str]:
 def line(process: subprocess.Popen[str]) -> Any:
     assert process.stdout is not None
     return json.loads(process.stdout.readline())
+
+
+def rest_of(process: subprocess.Popen[str]) -> list[str]:
+    """What a process says until its end, LIMIT_S at most.
+
+    `communicate` would miss the lines that `readline` had read ahead.
+    """
+    assert process.stdout is not None
+    limit = Timer(LIMIT_S, process.kill)
+    limit.start()
+    with process:
+        said = process.stdout.readlines()
+    limit.cancel()
+    return said
