@@ -24,9 +24,13 @@ WIDTHS = (400, 1280)
 PICTURE_MIN = 5_000
 """A picture that is empty takes fewer bytes."""
 NOTED = """
-window.noted = {shift: 0, refused: []};
+window.noted = {shift: 0, moved: [], refused: []};
 new PerformanceObserver(list => {
-  for (const one of list.getEntries()) window.noted.shift += one.value;
+  for (const one of list.getEntries()) {
+    window.noted.shift += one.value;
+    for (const {node, previousRect, currentRect} of one.sources)
+      window.noted.moved.push([node?.outerHTML?.slice(0, 80), previousRect, currentRect]);
+  }
 }).observe({type: "layout-shift", buffered: true});
 document.addEventListener("securitypolicyviolation", event => {
   window.noted.refused.push(event.violatedDirective + " " + event.blockedURI);
@@ -82,7 +86,7 @@ def test_a_screen_is_for_everybody_and_still(
         found += violations(tab, COLOURS)
         assert found == [], (screen, address, width)
         assert tab.value("htmx.version").startswith("2.")
-        assert tab.value("noted.shift") < SHIFT_MAX
+        assert tab.value("noted.shift") < SHIFT_MAX, tab.value("noted.moved")
         assert tab.value("noted.refused") == []
         assert tab.value("document.documentElement.scrollWidth") <= width
         assert tab.value("document.querySelectorAll('img, iframe, [style], [onerror]').length") == 0
