@@ -131,7 +131,8 @@ class RecordedWorld:
 
     def _missed(self, call: Call, cause: Cause) -> Missed:
         effect, named = self._effect(call.name), f"{call.name}({call.arguments:.200})"
-        same = [one for one in self._recordings if one.normal == self._key(call, is_exact=False)]
+        key = self._key(call, is_exact=False)
+        same = [one for one in self._recordings if one.normal == key]
         left = [one for one in same if not one.is_asked]
         others = [one for one in self._recordings if one.call.name == call.name]
         if cause == "changed":

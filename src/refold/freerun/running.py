@@ -17,7 +17,7 @@ from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import ModelFailed, Usage
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
-from refold.errors import Conflict, RefoldError, Unavailable
+from refold.errors import Conflict, InvalidEvent, RefoldError, Unavailable
 from refold.freerun.goals import goal_of
 from refold.freerun.outside import closed_off
 from refold.freerun.policies import ToolPolicies
@@ -101,6 +101,7 @@ class FreeRunning(RunningReplay):
     async def work_off(self, asker: Asker, workers: int) -> None:
         """CourseWalk what is missing, while nothing but the models is reached; the plan says so."""
         planned = [(plan_name(journal.variant.id), terms.run) for journal, terms in self._planned()]
+        _keep_together(asker, self.user_asker)
         asked = [one.candidate for one in (asker, self.user_asker) if one is not None]
         urls = [url for one in asked if (url := getattr(one, "address", None))]
         with closed_off([*urls, *self.allow]) as outside:
@@ -145,16 +146,19 @@ class FreeRunning(RunningReplay):
 
     def _begin(self, task: Task, walk: CourseWalk) -> None:
         """Begin the branch with its first answer: a service that was never reached leaves none."""
-        with self._planning:
-            self._keep_plan()
-        for outcome in self.store.append_many(task.journal.beginning(task)):
-            if isinstance(outcome, RefoldError) and outcome.code != "key_reused":
-                raise outcome
+        self._put_beginning(task)
         branch = task.journal.branch(task.stream)
         own = [one for one in self.store.read(branch) if one.stream == branch]
         if any(one.noted("replay") for one in own):
             raise Conflict(stream=branch, expected=NO_EVENTS, actual=own[-1].version)
         walk.take(own)
+
+    def _put_beginning(self, task: Task) -> None:
+        with self._planning:
+            self._keep_plan()
+        for outcome in self.store.append_many(task.journal.beginning(task)):
+            if isinstance(outcome, RefoldError) and outcome.code != "key_reused":
+                raise outcome
 
     async def _walked(
         self, asker: Asker, task: Task, walk: CourseWalk, spent: WalkSpent
@@ -181,7 +185,11 @@ class FreeRunning(RunningReplay):
                 events = walk.said(said)
             else:
                 events = what.events
-            await asyncio.to_thread(self._store, task, walk, events)
+            try:
+                await asyncio.to_thread(self._store, task, walk, events)
+            except InvalidEvent as error:
+                why = f"the answer cannot be stored: {error}"
+                return Outcome(spent.attempts, failure=ModelFailure(why, kind="garbage"))
         return spent.outcome
 
     def _store(self, task: Task, walk: CourseWalk, events: Sequence[object]) -> None:
@@ -247,9 +255,7 @@ class FreeRunning(RunningReplay):
     def _note(self, task: Task, failed: ModelFailed) -> tuple[int, str]:
         """Put a failure on the branch: how many decisions were come to before, and where it is."""
         branch = task.journal.branch(task.stream)
-        list(self.store.append_many(task.journal.beginning(task)))
-        with self._planning:
-            self._keep_plan()
+        self._put_beginning(task)
         noted = {"origin": ORIGIN, "replay": {"turn": went(self.store.read(branch)).turn}}
         self.store.append(branch, [failed], metadata=noted)
         history = list(self.store.read(task.stream, to_version=self.versions[task.stream]))
@@ -258,3 +264,10 @@ class FreeRunning(RunningReplay):
         got = sum(one.standing not in ("failed", "missing") for one in every)
         at = next((one.decision.at for one in every if one.standing == "failed"), task.decision.at)
         return min(got, len(every) - 1), at
+
+
+def _keep_together(asker: Asker, user: Asker | None) -> None:
+    """Hold one service to one rate, and to the pauses it asks for, whichever of two asks it."""
+    places = [getattr(one and one.candidate, "address", None) for one in (asker, user)]
+    if user is not None and places[0] is not None and places[0] == places[1]:
+        user.limiter, user.tokens = asker.limiter, asker.tokens
