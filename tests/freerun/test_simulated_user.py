@@ -10,13 +10,27 @@ from typing import Any
 import pytest
 
 import refold
-from refold.conversation.events import GoalStated, UserUtterance
+from refold.conversation.events import (
+    AgentUtterance,
+    GoalStated,
+    SimulatorFaulted,
+    UserUtterance,
+)
 from refold.conversation.openai_chat import from_messages
 from refold.freerun import FreeRun
 from refold.freerun.goals import ask_goal, goal_in, goal_of, state_goal
 from refold.freerun.user import STOP, HeardLine, checked, rule_user
 from refold.replay import Action, ChatEndpoint, ChatRequest, ModelFailure, Variant, compare, replay
-from tests.freerun.courses import AS_RECORDED, VARIANT, record, says, scripted, walked
+from refold.replay.requests import Asker
+from tests.freerun.courses import (
+    AS_RECORDED,
+    CONFIGURED,
+    VARIANT,
+    record,
+    says,
+    scripted,
+    walked,
+)
 from tests.support.chat_server import Body, ChatServer
 from tests.support.nearest_prefix import CONVERSATIONS
 
@@ -122,6 +136,29 @@ def test_goals_are_proposed_stated_and_edited() -> None:
         assert (goal.text, goal.facts, goal.by) == ("Move it.", {"user id": "ann_7"}, "a model")
 
 
+@pytest.mark.parametrize(
+    ("said", "facts"),
+    [
+        ("My email is isabel@example.com.", {"email": "isabel@example.com"}),
+        ("The code is IDX99, my user id identity_99.", {"code": "IDX99", "user id": "identity_99"}),
+        ("Order id: #W5.", {"order id": "W5"}),
+        ("Reservation number is 4567", {"reservation number": "4567"}),
+    ],
+)
+def test_a_fact_is_the_whole_word(said: str, facts: dict[str, str]) -> None:
+    """A value that begins with "is" or "id" is not cut: the user would be taken to invent it."""
+    assert goal_in([said]).facts == facts
+
+
+@pytest.mark.parametrize("text", ["x" * 300_000, "a-" * 150_000, f"order {' ' * 300_000}y"])
+def test_a_file_that_was_said_is_looked_through_once(text: str) -> None:
+    """What takes the square of its length is not done in the time that a test has."""
+    talk = [HeardLine("user", text), HeardLine("agent", text)]
+    assert checked(goal_in([text]), talk, f"B7 and {text}").faults == [
+        SimulatorFaulted("invents_facts", "b7")
+    ]
+
+
 # -- the tasks of tau-bench -----------------------------------------------------------------------
 
 EVERY = 5
@@ -177,7 +214,7 @@ def test_the_faults_of_two_simulated_users_on_the_50_tasks() -> None:
     assert rates == RATES
 
 
-RATES: Any = {"rules": (162, {}), "endpoint": (162, {"invents_facts": 32})}
+RATES: Any = {"rules": (164, {}), "endpoint": (164, {"invents_facts": 32})}
 """How often each spoke, and its faults; docs/explanation/replay.md says the same."""
 
 
@@ -233,3 +270,47 @@ def test_a_simulated_user_who_fails_stops_one_conversation() -> None:
         course = compare(store, streams, mode.stamped(VARIANT)).figures.course
     assert course is not None
     assert (course.comparable, course.diverged, course.conditional) == (0, {"other_calls": 2}, 12)
+
+
+def test_one_service_is_held_to_one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the candidate asks it or who plays the user: the rate is that of the service."""
+    kept: dict[str, set[int]] = {}
+    ask = Asker.ask
+
+    async def noted(asker: Asker, request: ChatRequest) -> Any:
+        kept.setdefault(request.model or "", set()).add(id(asker.limiter))
+        return await ask(asker, request)
+
+    monkeypatch.setattr(Asker, "ask", noted)
+    with (
+        refold.open("memory:") as store,
+        ChatServer(lambda _: {"content": "There is no room."}) as one,
+        ChatServer(lambda _: {"content": STOP}) as other,
+    ):
+        record(store)
+        for server, together in ((one, True), (other, False)):
+            kept.clear()
+            user = ChatEndpoint(server.base_url, model="user", api_key="")
+            candidate = ChatEndpoint(one.base_url, model="small", api_key="")
+            how: Any = {"mode": FreeRun(user=user), "requests_per_second": 1_000.0}
+            replay(store, ["call-1"], Variant(label=server.base_url), candidate, **how)
+            assert (kept["small"] == kept["user"]) is together
+
+
+def test_an_answer_that_cannot_be_stored_is_that_of_one_conversation() -> None:
+    """As decision by decision: it is told as a failure, and the others go on."""
+
+    def at_length(request: ChatRequest) -> Action:
+        first = next(one["content"] for one in request.messages if one["role"] == "user")
+        return says("x" * 9_000_000 if first == "All of it?" else "No room.")
+
+    with refold.open("memory:") as store:
+        store.append("call-0", [CONFIGURED, UserUtterance(text="All of it?"), AgentUtterance("No")])
+        record(store)
+        said = replay(store, ["call-0", "call-1"], VARIANT, at_length, mode=FreeRun())
+        (failed,) = said.failures
+        assert failed.error.startswith("garbage: the answer cannot be stored")
+        assert (said.decisions, said.failed, said.answered) == (8, 1, 7)
+        course = compare(store, ["call-0", "call-1"], said.variant).figures.course
+    assert course is not None
+    assert course.excluded == {"infrastructure": 1}

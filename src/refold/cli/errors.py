@@ -24,6 +24,8 @@ OUTPUT_CLOSED: Final = 141
 
 _FINDINGS: Final = (Conflict, Rejected, ProofError)
 _FAILURES: Final = (BackendError, Overloaded)
+_OF_A_MODEL: Final = "model_failed"
+"""The code of an error whose class is not imported for commands that ask nobody."""
 _USAGE: Final = {"code": "usage", "retry": "never"}
 _TRUE: Final = ("1", "true", "yes", "on", "t", "y")
 
@@ -86,7 +88,8 @@ def close_output() -> None:
 def _code_of(error: RefoldError) -> int:
     if isinstance(error, _FINDINGS):
         return FINDING
-    return FAILED if isinstance(error, _FAILURES) else WRONG_USAGE
+    has_failed = isinstance(error, _FAILURES) or error.code == _OF_A_MODEL
+    return FAILED if has_failed else WRONG_USAGE
 
 
 def _with_hint(error: click.ClickException) -> str:

@@ -15,9 +15,8 @@ import msgspec
 from refold.conversation.events import GoalStated
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
-from refold.errors import InvalidEvent
 from refold.freerun.user import heard_in
-from refold.replay.candidate import Candidate, ChatEndpoint, action_of
+from refold.replay.candidate import Candidate, ChatEndpoint, ModelFailure, action_of
 from refold.replay.request import ChatRequest
 
 BY_RULES: Final = "rules"
@@ -27,11 +26,12 @@ ASKED: Final = (
     '"facts": {"name of a fact": "its value"}, "wants": ["each thing that they want"]}. Take '
     "facts only from what the customer said."
 )
-_VALUE: Final = r"(?P<value>[\w.+-]+@[\w-]+(?:\.[\w-]+)+|[A-Za-z]*[\w-]*\d[\w-]*)"
+_VALUE: Final = r"(?P<value>[\w.+-]+@[\w-]+(?:\.[\w-]+)+|[\w-]*\d[\w-]*)"
 _NAMED: Final = re.compile(
-    r"\b(?P<name>(?:[a-z]+[ _-])?(?:id|number|code|confirmation|reference|email|phone|zip|birthday|"
-    r"birth|account|reservation|order|ticket|address|dob))s?\b"
-    r"\s*(?:\(|number|id|is|are|was|:|within|=|,|\s)*\s*['\"(]?" + _VALUE,
+    r"\b(?P<name>(?:(?!(?:my|the|an?|in|within|for|of|with|and)\b)[a-z]+[ _-])?(?:id|number|code|"
+    r"confirmation|reference|email|phone|zip|birthday|birth|account|reservation|"
+    r"order|ticket|address|dob))s?\b"
+    r"(?:(?:number|id|is|are|was|within)(?![\w@-])|[(:=,\s])*+['\"(#]?" + _VALUE,
     re.IGNORECASE,
 )
 _IS_SOMEBODY: Final = re.compile(r"\b(?:you are|i am|i'm|you) '?([a-z]+_[a-z]+_\d+)", re.IGNORECASE)
@@ -84,7 +84,7 @@ def _facts(text: str) -> Iterator[tuple[str, str]]:
 
 
 def ask_goal(history: Iterable[Recorded], candidate: Candidate, *, by: str) -> GoalStated:
-    """A goal that a model proposes; :class:`InvalidEvent` where what it says is none."""
+    """A goal that a model proposes; :class:`ModelFailure` where it gives none."""
     said = "\n".join(f"{one.role}: {one.text}" for one in heard_in(history))
     messages = [{"role": "system", "content": ASKED}, {"role": "user", "content": said}]
     model = getattr(candidate, "model", None)
@@ -95,7 +95,8 @@ def ask_goal(history: Iterable[Recorded], candidate: Candidate, *, by: str) -> G
     try:
         goal = msgspec.json.decode(text, type=GoalStated, strict=False)
     except msgspec.DecodeError as error:
-        raise InvalidEvent(f"{by} gave no goal as JSON: {error}: {text[:200]!r}") from error
+        why = f"{by} gave no goal as JSON: {error}: {text[:200]!r}"
+        raise ModelFailure(f"{why}; try again, or another model", kind="garbage") from error
     return msgspec.structs.replace(goal, by=by)
 
 

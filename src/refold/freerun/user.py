@@ -38,7 +38,7 @@ _CONFIRMS: Final = re.compile(
 _FOR_THE_AGENT: Final = re.compile(
     r"\bas an ai\b|\bhow (can|may) i (help|assist) you|^(agent|assistant|customer service):|"
     r"\bi('ve| have) (cancell?ed|booked|updated|processed|refunded|upgraded) your\b|"
-    r"\bi (can|will) (look up|cancel|book|update|process) (that|it|your\b.*) for you\b|"
+    r"\bi (can|will) (look up|cancel|book|update|process) (that|it|your\b.{0,80}) for you\b|"
     r"\byour (booking|reservation|order|refund|appointment) has been\b|"
     r"\b(could|can) you (please )?provide (me with )?your\b",
     re.I | re.M,
@@ -46,7 +46,8 @@ _FOR_THE_AGENT: Final = re.compile(
 _NOT_KNOWN: Final = re.compile(
     r"\b(don't|do not|can't|cannot|didn't) (know|remember|recall|have)|not sure|no idea", re.I
 )
-_VALUE: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|\b[\w-]*\d[\w-]*\b")
+# Each run of letters is looked at from its beginning alone: it may be a file of many.
+_VALUE: Final = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]+(?:\.[\w-]+)+|(?<![\w-])[\w-]++")
 _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 _COMMON: Final = frozenset(
     re.findall(
@@ -176,7 +177,10 @@ def _invented(goal: GoalStated, heard: Sequence[HeardLine], said: str) -> list[s
 
 def _values(text: str) -> Iterator[str]:
     """What a text says exactly: words with digits, and numbers by themselves, as they are known."""
-    for found in _VALUE.findall(text.replace(",", "").lower()):
+    for word in _VALUE.findall(text.replace(",", "").lower()):
+        found = word if "@" in word else word.strip("-")
+        if not re.search(r"[\d@]", found):
+            continue
         if re.search(r"[a-z_@]", found) and not re.fullmatch(r"\d+(st|nd|rd|th|am|pm|k)", found):
             yield found
         else:
