@@ -10,7 +10,7 @@ from refold.conversation import AgentConfigured, AgentUtterance, Tool, UserUtter
 from refold.core.event import category_of
 from refold.errors import UsageError
 from refold.replay import ChatRequest, Variant, branch_name, decisions
-from refold.replay.request import request_at, with_prompt
+from refold.replay.request import RequestMaker, with_prompt
 from tests.replay.stories import record
 
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -26,7 +26,7 @@ def asked(variant: Variant, *, at: int = 0, model: str | None = None) -> ChatReq
     with refold.open("memory:") as store:
         record(store, "call-1")
         history = list(store.read("call-1"))
-    return request_at(history, decisions(history)[at], variant, model=model)
+    return RequestMaker(history, [variant], model=model).at(decisions(history)[at])[0]
 
 
 def test_the_unchanged_variant_asks_exactly_what_was_recorded() -> None:
@@ -50,7 +50,8 @@ def test_a_custom_tool_is_offered_as_one() -> None:
         store.append("call-1", [offered, UserUtterance("Hi"), AgentUtterance("Hello")])
         history = list(store.read("call-1"))
     custom = {"type": "custom", "custom": {"name": "run", "description": "Runs it."}}
-    assert request_at(history, decisions(history)[0], Variant()).tools == [custom]
+    (request,) = RequestMaker(history, [Variant()]).at(decisions(history)[0])
+    assert request.tools == [custom]
 
 
 CUSTOM = {"type": "custom", "custom": {"name": "run"}}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple
 
 from refold.conversation.events import Effect
 from refold.core.jsonvalue import Numbering
@@ -43,7 +43,6 @@ conversation came to another state or another money. The last three are no diffe
 agent's: the record does not hold what a call of its own gave, or what it called is redacted, erased
 or withheld, or the prompt is more than the candidate takes now that it has grown.
 """
-REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 EXCLUDING: Final = frozenset[str]({"no_recorded_result", "withheld", "prompt_too_long"})
 _FROM_OUTSIDE: Final = frozenset({"user.utterance", "dtmf.received"})
 
