@@ -210,13 +210,14 @@ def _recorded(
 def _is_finding(comparison: Comparison, words: set[str]) -> bool:
     """Whether an action differs; or a decision has no answer, of the control too.
 
-    What was not answered was not found alike, nor is what was answered all that there is.
+    What was not answered was not found alike, nor is what was answered all that there is. What
+    follows a candidate's first other action is no such thing: no answer was to be held against it.
     """
     sides = [side for side in (comparison, comparison.control) if side is not None]
     accounts = [side.figures.accounting for side in sides]
     is_different = DIFFERENT in words and comparison.partings > 0
     is_whole = not comparison.unreadable and all(
-        0 < one.answered == one.decisions - one.later for one in accounts
+        0 < one.answered == one.decisions - one.later - one.conditional for one in accounts
     )
     return is_different or not is_whole
 

@@ -76,11 +76,12 @@ def terms_of(
     fail_on: Sequence[str] = (),
     judge: Judge | None = None,
     measuring: Callable[[list[NamedCheck]], Mapping[str, Metric]] | None = None,
+    mode: str | None = None,
 ) -> dict[str, Any]:
     """What a comparison is given by a command's options, which are taken out of them.
 
-    ``measuring`` gives the metrics that it measures with some checks; by default those of answers,
-    and of a ``judge``.
+    ``measuring`` gives the metrics that it measures with some checks; by default those of answers
+    that are made in a ``mode``, None for one that is not known yet, and of a ``judge``.
     """
     from refold.replay.arms import PRIMARY, SAME_CALLS, Question, check_question, measured
     from refold.replay.checks.reading import read_check
@@ -95,7 +96,7 @@ def terms_of(
     checks = [read_check(text) for text in said["checks"]]
     terms: dict[str, Any] = {"question": None, "checks": checks, "ignore": said["ignore"]}
     terms |= {} if judge is None else {"judge": judge}
-    known = measured(checks, judge, mode=FREE_RUN) if measuring is None else measuring(checks)
+    known = measuring(checks) if measuring else measured(checks, judge, mode=mode or FREE_RUN)
     for word in {*fail_on} - {"worse", CHANGED}:
         threshold(word, known)
     only_changed = bool(fail_on) and set(fail_on) <= {CHANGED}

@@ -180,11 +180,11 @@ def _asks(
     from refold.replay.arms import check_cluster
 
     judge_url = options["judge_url"] or base_url
-    judging = judge_of(options, base_url)
-    terms = terms_of(options, fail_on, judging and judging[0])
+    judging, changed = judge_of(options, base_url), endpoint.variant_of(options)
+    mode = (changed if free is None else free.stamped(changed)).made
+    terms = terms_of(options, fail_on, judging and judging[0], mode=mode)
     question = terms["question"]
     is_judged = is_control or fail_on or any(terms.values()) or any(results.paths.values())
-    changed = endpoint.variant_of(options)
     options = _with_budget(endpoint.prices_of(options))
     terms |= {"prices": options["prices"]}
     candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)

@@ -40,15 +40,19 @@ def replays_command(url: str, category: str | None) -> None:
 
 def _line(run: ReplayRun) -> str:
     from refold.replay.report.formatting import unanswered
+    from refold.replay.variant import NEXT_STEP
 
     name = output.styled(run.variant, bold=True)
     label = f"  ({run.label})" if run.label else ""
     left = f"; {rest}" if (rest := unanswered(run)) else ""
+    apart = {"conditional": run.conditional, "excluded": run.excluded}
+    more = "".join(f", {count:,} {what}" for what, count in apart.items() if count)
+    mode = "" if run.mode == NEXT_STEP else f"  {run.mode}"
     changed = "; ".join(_changed(*change) for change in run.changes.items()) or "nothing changed"
     return (
-        f"{name}  sample {run.sample}  {(run.last_at or 'nothing asked')[:16]}"
+        f"{name}{mode}  sample {run.sample}  {(run.last_at or 'nothing asked')[:16]}"
         f"  {counted(run.conversations, 'conversation')}, {run.answered:,} answered, "
-        f"{run.failed:,} failed{left}  {clean(changed)}{clean(label)}"
+        f"{run.failed:,} failed{more}{left}  {clean(changed)}{clean(label)}"
     )
 
 
