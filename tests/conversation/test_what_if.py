@@ -18,8 +18,9 @@ from refold.conversation.events import (
 )
 from refold.conversation.importers import import_files
 from refold.conversation.what_if import WhatIf, what_if
-from refold.errors import NotFound
+from refold.errors import NotFound, UsageError
 from tests.conversation.importers.inputs import real
+from tests.support.work import calls_counted
 
 
 def call(own: str, name: str, /, **arguments: Any) -> ToolCall:
@@ -136,6 +137,45 @@ def test_all_three_at_once_and_what_is_not_there() -> None:
     for wrong in nowhere:
         with pytest.raises(NotFound):
             asked(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"without": ["2"], "replacing": {"2": [told("a", "x")]}}, "both left out and replaced"),
+        ({"without": ["call-1@2"], "replacing": {"2": []}}, "both left out and replaced"),
+        ({"replacing": {"2": [], "call-1@2": []}}, "replaced twice"),
+    ],
+)
+def test_one_thing_becomes_of_an_event(changed: dict[str, Any], said: str) -> None:
+    """What is left out and replaced at once is refused by its id, with what to say instead."""
+    with pytest.raises(UsageError, match=said) as raised:
+        asked(**changed)
+    assert raised.value.message.startswith("call-1@2 is")
+
+
+def test_twice_the_changes_take_twice_the_steps() -> None:
+    """However many events are left out or replaced: the conversation is read once for all."""
+
+    def steps(count: int, how: str) -> int:
+        with refold.open("memory:") as store:
+            for number in range(count):
+                spoken = UserUtterance(f"It is about flight HAT{number}.")
+                found = call(f"c{number}", "find", flight=f"HAT{number}")
+                store.append("call-1", [spoken, spoken, found, told(f"c{number}", "none")])
+            branch = store.branch("call-1")
+            assert len([*branch]) == 4 * count
+            those = [str(4 * number) for number in range(count)]
+            made: Any = (
+                those if how == "without" else {one: [UserUtterance("Hm.")] for one in those}
+            )
+            with calls_counted() as counted:
+                what_if(branch, **{how: made})
+            return counted[0]
+
+    for how in ("without", "replacing"):
+        few, many = (steps(count, how) for count in (50, 200))
+        assert many < 5 * few, how
 
 
 def test_real_bookings_rest_on_the_profiles_that_were_looked_up() -> None:

@@ -1,30 +1,11 @@
 """What a decision costs does not grow with the conversation that it stands in."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import refold
 from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
 from refold.replay import Variant, decisions
 from refold.replay.request import RequestMaker
 from tests.replay.stories import CONFIGURED
-
-
-@contextmanager
-def calls_counted() -> Iterator[list[int]]:
-    """How many functions were called in the block, of Python and of C: work, not time."""
-    counted = [0]
-
-    def count(_frame: Any, event: str, _arg: Any) -> None:
-        counted[0] += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        yield counted
-    finally:
-        sys.setprofile(None)
+from tests.support.work import calls_counted
 
 
 def conversation(store: refold.Store, turns: int) -> str:

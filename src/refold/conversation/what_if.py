@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -15,7 +15,7 @@ from refold.core.jsonvalue import equal
 from refold.core.patch import Operation
 from refold.core.recorded import Recorded
 from refold.engine.branch import Branch
-from refold.errors import NotFound
+from refold.errors import NotFound, UsageError
 
 
 class Groundless(NamedTuple):
@@ -62,21 +62,20 @@ def what_if(
     stands one that says the same has lost nothing: it is as if it were still there.
     What rests on an event that has lost its ground has lost its own, and so has an answer that did
     not know of what was put in before it. What the agent said later is taken as recorded. Raises
-    :class:`~refold.errors.NotFound` for an event that is not there.
+    :class:`~refold.errors.NotFound` for an event that is not there, and
+    :class:`~refold.errors.UsageError` for one that is left out and replaced, or replaced twice.
     """
+    added_after, replaced, left_out = _event_ids(branch, adding, replacing, without)
+    _check_once(replaced, left_out)
     after = branch
-    for wanted, events in adding.items():
-        after = after.adding(*events, after=_event_id(branch, wanted))
-    same: dict[str, Recorded] = {}
-    for wanted, events in replacing.items():
-        ids = {one.id: one for one in after}
-        after = after.replacing(event_id := _event_id(branch, wanted), *events)
-        same |= {
-            one.id: ids[event_id]
-            for one in after
-            if one.id not in ids and _is_same(one, ids[event_id])
-        }
-    after = after.without(*(_event_id(branch, wanted) for wanted in without))
+    for wanted, events in zip(added_after, adding.values(), strict=True):
+        after = after.adding(*events, after=wanted)
+    instead: dict[str, str] = {}
+    for wanted, events in zip(replaced, replacing.values(), strict=True):
+        first, after = after.made, after.replacing(wanted, *events)
+        instead |= {f"{branch.stream}~@{n}": wanted for n in range(first, after.made)}
+    same = _said_again(branch, after, instead)
+    after = after.without(*left_out)
     known, kept = ({one.id for one in events} for events in (branch, after))
     removed = [one for one in branch if one.id not in kept]
     added = [one for one in after if one.id not in known]
@@ -166,8 +165,9 @@ def _answered(events: Sequence[Recorded]) -> dict[str, list[str]]:
         if recorded.type in ANSWERS:
             found[recorded.id], is_answering = heard, True
         elif recorded.type in _HEARD:
-            heard = [recorded.id] if is_answering else [*heard, recorded.id]
-            is_answering = False
+            if is_answering:  # What was heard before stays what that answer is to.
+                heard, is_answering = [], False
+            heard.append(recorded.id)
     return found
 
 
@@ -218,17 +218,52 @@ def _named_by(recorded: Recorded, calls: dict[str, str]) -> Iterator[str]:
         yield cause
 
 
-def _event_id(branch: Branch[Any], wanted: str) -> str:
-    """An id as it is; the id of the event at a version."""
+def _said_again(
+    branch: Branch[Any], after: Branch[Any], instead: Mapping[str, str]
+) -> dict[str, Recorded]:
+    """What stands in the place of an event and says the same, by its id, with that event."""
+    were = {one.id: one for one in branch} if instead else {}
+    pairs = ((one, were.get(instead.get(one.id, ""))) for one in after if instead)
+    return {one.id: old for one, old in pairs if old is not None and _is_same(one, old)}
+
+
+def _event_ids(branch: Branch[Any], *wanted: Iterable[str]) -> list[list[str]]:
+    """Ids as they are, and those of the events at versions, of several lists."""
+    given = [[*some] for some in wanted]
+    if not any(one.isdecimal() for some in given for one in some):
+        return given
+    ids = {str(recorded.version): recorded.id for recorded in branch}
+    return [[_event_id(branch, one, ids) for one in some] for some in given]
+
+
+def _event_id(branch: Branch[Any], wanted: str, ids: Mapping[str, str]) -> str:
     if not wanted.isdecimal():
         return wanted
-    ids = {recorded.version: recorded.id for recorded in branch}
-    if (version := int(wanted)) not in ids:
-        last = max(ids, default=-1)
-        raise NotFound(
-            f"{branch.stream!r} has no version {version}: its last is {last}",
-            stream=branch.stream,
-            version=version,
-            last=last,
+    version = int(wanted)
+    if (found := ids.get(str(version))) is not None:
+        return found
+    last = max(map(int, ids), default=-1)
+    raise NotFound(
+        f"{branch.stream!r} has no version {version}: its last is {last}",
+        stream=branch.stream,
+        version=version,
+        last=last,
+    )
+
+
+def _check_once(replaced: Sequence[str], left_out: Sequence[str]) -> None:
+    """Refuse two things that are to become of one event."""
+    if both := {*replaced} & {*left_out}:
+        one = min(both)
+        raise UsageError(
+            f"{one} is both left out and replaced: leave it out (without, --without), or say what "
+            "stands in its place (replacing, --replace), and not both",
+            id=one,
         )
-    return ids[version]
+    if len({*replaced}) < len(replaced):
+        one = next(one for one in replaced if replaced.count(one) > 1)
+        raise UsageError(
+            f"{one} is replaced twice, by its id and by its version: give all that stands in its "
+            "place at once, as a list",
+            id=one,
+        )

@@ -135,7 +135,10 @@ class History:
         return len(self.events)
 
     def _index(self, wanted: str) -> int:
-        parse_event_id(wanted)
+        _, version = parse_event_id(wanted)
+        # It stands there where nothing before it was put in or left out.
+        if version < len(self.events) and self.events[version].id == wanted:
+            return version
         for index, recorded in enumerate(self.events):
             if recorded.id == wanted:
                 return index
