@@ -5,6 +5,8 @@ The first argument is the model's address, the second another that listens, the 
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import json
 import multiprocessing
 import os
@@ -31,6 +33,37 @@ def start_anew() -> None:
     multiprocessing.get_context("spawn").Process(target=print).start()
 
 
+def in_a_fork(act: Any) -> None:
+    """Do it in a child that knows all that this process knows; it says what came by its status."""
+    if (child := os.fork()) == 0:
+        try:
+            act()
+        except Exception as error:
+            os._exit(7 if type(error).__name__ == "OutsideRefused" else 8)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def looks_up(name: str) -> Any:
+    """By asyncio, which asks on a thread of its own."""
+    return asyncio.run(looked_up(name))
+
+
+async def looked_up(name: str) -> Any:
+    """The addresses of a name."""
+    return await asyncio.get_running_loop().getaddrinfo(name, 80)
+
+
+async def connected(host: str, port: int) -> None:
+    """A connection of asyncio's."""
+    await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
+
+
+async def started() -> None:
+    """A program by asyncio."""
+    await asyncio.create_subprocess_exec("true")
+
+
 def tries(url: str) -> dict[str, Any]:
     """Ways to reach a server or to start a program, by name."""
     parts = urlsplit(url)
@@ -44,7 +77,29 @@ def tries(url: str) -> dict[str, Any]:
         "program": lambda: subprocess.run(["true"], check=True),
         "shell": lambda: os.system("true"),
         "process": start_anew,
+        "spawn": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+        "look up all": lambda: socket.gethostbyname_ex("example.invalid"),
+        "look up by asyncio": lambda: looks_up("example.invalid"),
+        "name of a number": lambda: socket.gethostbyaddr("192.0.2.7"),
+        "name and service of a number": lambda: socket.getnameinfo(("192.0.2.7", 80), 0),
+        "message": lambda: socket.socket(type=socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, place),
+        "connect by asyncio": lambda: asyncio.run(connected("127.0.0.1", place[1])),
+        "program by asyncio": lambda: asyncio.run(started()),
+        "nobody's name": lambda: socket.getaddrinfo("None", 80),
     }
+
+
+def goes_on(model: str) -> None:
+    """What is no way out: what is there already, what is asked of nobody, the model otherwise."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.sendmsg([b"x"])
+        assert there.recv(1) == b"x"
+    socket.gethostbyaddr("127.0.0.1")
+    socket.getaddrinfo("192.0.2.7", 80)
+    socket.getaddrinfo(None, 80)
+    urllib.request.urlopen(model.upper() + "/").read()
+    ctypes.CDLL(None).getpid()
 
 
 def main(model: str, other: str) -> None:
@@ -63,16 +118,22 @@ def main(model: str, other: str) -> None:
                 refused[name] = error.where
             except OSError as error:
                 refused[name] = repr(error)
+        goes_on(model)
+        for _ in range(2):
+            in_a_fork(lambda: socket.create_connection(("127.0.0.1", 9)))
+        in_a_fork(lambda: os.execv("/bin/true", ["true"]))
         thread = threading.Thread(target=lambda: refused.update(thread=_refused(other)))
         thread.start()
         thread.join()
         with let_out("look"):
             urllib.request.urlopen(other).read()
+            asyncio.run(connected("localhost", urlsplit(other).port or 0))
     urllib.request.urlopen(other).read()
     told = outside.told("run-1")
     print(json.dumps({
         "refused": refused, "seen": SEEN, "connections": told.connections, "live": told.live,
         "allowed": told.allowed, "told": [[one.what, one.to, one.times] for one in told.refused],
+        "unseen": [[one.what, one.to, one.where] for one in told.unseen],
     }))  # fmt: skip
 
 

@@ -189,6 +189,7 @@ def endpoint(
 
     ``of`` is the parameter that says where it is, ``key`` a variable for it alone.
     """
+    from refold.hosts import normal_url
     from refold.http import checked_url
     from refold.replay.candidate import KEY_VARIABLES, ChatEndpoint
 
@@ -204,7 +205,7 @@ def endpoint(
         raise UsageError(f"{file} names whom to ask: say so yourself, with --base-url or --config")
     own = None if key is None else os.environ.get(key)
     has_key = own or any(os.environ.get(k) for k in KEY_VARIABLES)
-    if base_url.rstrip("/") == OPENAI_URL and not has_key:
+    if normal_url(base_url) == OPENAI_URL and not has_key:
         raise UsageError(
             f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "
             "or name your own endpoint with --base-url"
@@ -220,6 +221,7 @@ def check_meant(store: Store, streams: Mapping[str, int | None]) -> None:
     from click.core import ParameterSource
 
     from refold.conversation.events import ModelRequest
+    from refold.hosts import normal_url
     from refold.secrecy import without_keys
 
     source = click.get_current_context().get_parameter_source("base_url")
@@ -229,7 +231,7 @@ def check_meant(store: Store, streams: Mapping[str, int | None]) -> None:
         requests = (one for one in store.read(stream, to_version=last) if one.type == REQUEST)
         for recorded in requests:
             url = recorded.to_class(ModelRequest).url
-            if url and not url.startswith(f"{OPENAI_URL}/"):
+            if url and not normal_url(url).startswith(f"{OPENAI_URL}/"):
                 raise UsageError(
                     f"{recorded.id} was sent to {without_keys(url)}, and nobody says whom to ask "
                     f"now: give that service's address with --base-url, or {OPENAI_URL}",

@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
+from refold.errors import refuse_unless
+from refold.freerun.outside import places_of
 from refold.freerun.policies import ToolPolicies
 from refold.freerun.recorded_world import from_record
 from refold.freerun.running import FreeRunning
@@ -46,7 +48,7 @@ class FreeRun:
         self._policies = tools or ToolPolicies()
         self._worlds = worlds or from_record(self._policies)
         self._user = user if user is None or user == RULES else candidate_of(user)
-        self._allow = [*allow]
+        self._allow = _checked(allow)
         self.user = named or _name(self._user)
 
     def stamped(self, variant: Variant) -> Variant:
@@ -66,6 +68,15 @@ class FreeRun:
             user_asker=asker,
             allow=self._allow,
         )
+
+
+def _checked(allow: Iterable[str]) -> list[str]:
+    """What may be reached too, each a URL or host:port; refused now, and not where a run begins."""
+    refuse_unless(not isinstance(allow, str), "a list of URLs or host:port", allow=allow)
+    listed = [*allow]
+    for url in listed:
+        list(places_of(url))
+    return listed
 
 
 def _name(user: object) -> str | None:

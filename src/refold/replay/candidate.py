@@ -27,6 +27,7 @@ from refold.errors import (
     UsageError,
     refuse_unless,
 )
+from refold.hosts import normal_url
 from refold.http import HttpClient, checked_headers, checked_url, decoded
 from refold.replay.decision import REFUSED, Action, action_in
 from refold.replay.request import ChatRequest
@@ -152,9 +153,9 @@ class ChatEndpoint:
         path = parts.path.rstrip("/").removesuffix(own) + own
         self._target = urlunsplit(parts._replace(path=path))
         # A query or a path may hold a key, and this is what is recorded, and what errors name.
-        self.url = secrecy.without_keys(self._target.partition("?")[0])
+        self.url = secrecy.without_keys(normal_url(self._target.partition("?")[0]))
         # Where it leads, whatever it is called on record.
-        self.address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self.address = normal_url(f"{parts.scheme}://{parts.netloc}")
         self.model = model
         said = checked_headers(headers)
         if not isinstance(api_key, str | None):

@@ -21,6 +21,7 @@ from refold.conversation.apis.sse import Frame
 from refold.conversation.chat_shapes import as_json
 from refold.errors import refuse_unless
 from refold.event_loop import LoopThread
+from refold.hosts import normal_url
 from refold.http import retry_after_s
 from refold.replay.candidate import (
     STATUSES,
@@ -78,8 +79,9 @@ class ClientCandidate:
         self._client, self._ask, self._is_streamed = once, found[self._api], stream
         named = str(getattr(client, "base_url", None) or type(client).__qualname__)
         place = secrecy.without_keys(secrecy.without_password(named).partition("?")[0])
-        self.address = place if "://" in place else None
-        self.url = place + "responses" * (self._api == "responses")
+        self.address = normal_url(place) if "://" in place else None
+        # Of the SDK of OpenAI the address ends in a slash, and that goes on it.
+        self.url = normal_url(place + "responses" * (self._api == "responses"))
 
     def __call__(self, request: ChatRequest) -> Any:
         """The answer of the SDK, or the action that its pieces make."""

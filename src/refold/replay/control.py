@@ -9,6 +9,7 @@ from refold.conversation.events import AgentConfigured
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import UsageError
+from refold.hosts import normal_url
 from refold.replay.decision import Decision
 from refold.replay.events import ReplayPlanned
 from refold.replay.request import configured_by
@@ -74,10 +75,10 @@ def check_recorded(
     """
     asks = next((one.model for one in asked), control.model)
     # An older record may have the whole path.
-    places = {without_keys(one.endpoint) for one in asked if one.endpoint}
+    places = {_place(one.endpoint) for one in asked if one.endpoint}
     seen: Recorded | None = None
     for decision in recorded:
-        if decision.url and places - {place := without_keys(decision.url)}:
+        if decision.url and places - {place := _place(decision.url)}:
             raise _no_control(f"asks {min(places)}, where {decision.at} asked {place}")
         if decision.configured is None or decision.configured is seen:
             continue
@@ -89,6 +90,10 @@ def check_recorded(
             said = configured.params.get(name, value)
             if name not in OF_NOISE and said != value:
                 raise _no_control(f"has {name}={value!r}, where {decision.at} had {name}={said!r}")
+
+
+def _place(address: str) -> str:
+    return without_keys(normal_url(address))
 
 
 class Promised(NamedTuple):

@@ -93,7 +93,7 @@ class ReplayFinished(Payload, frozen=True):
 
 
 class Refusal(Payload, frozen=True):
-    """Refused, so many ``times``: ``what`` (such as ``socket.connect``), and ``to`` where.
+    """Tried, so many ``times``: ``what`` (such as ``socket.connect``), and ``to`` where.
 
     ``where`` is the line of code that tried.
     """
@@ -109,8 +109,10 @@ class ReplayContained(Payload, frozen=True):
     """A run is over in which tools were stood in for: what the process reached meanwhile.
 
     ``allowed`` is where it might connect, ``connections`` how often it did, by address; what else
-    was tried is ``refused`` and did not happen. ``live`` counts the connections of tools that were
-    read live by choice. All of it is of the one process that ran it.
+    was tried is ``refused`` and did not happen. ``live`` counts what tools that were read live by
+    choice reached: connections, datagrams, programs. ``unseen`` went on although nobody can see
+    where it led, as C code that is called by ``ctypes``. All of it is of the process that ran it,
+    and of those that it forked.
     """
 
     run: str
@@ -118,6 +120,7 @@ class ReplayContained(Payload, frozen=True):
     connections: dict[str, int] = {}
     refused: list[Refusal] = []
     live: dict[str, int] = {}
+    unseen: Annotated[list[Refusal], ADDED] = []
 
 
 @event("dataset.versioned")

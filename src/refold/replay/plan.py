@@ -18,6 +18,7 @@ from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import UsageError
+from refold.hosts import normal_url
 from refold.replay.decision import Decision, decisions
 from refold.replay.events import ReplayPlanned
 from refold.replay.variant import Variant
@@ -127,14 +128,18 @@ def answered_by(store: Store, variant: Variant, endpoint: str | None) -> Variant
     It is the variant itself, unless another endpoint has answered that already: then it names the
     endpoint, so that it has an id and branches of its own.
     """
-    if variant.endpoint is not None and variant.endpoint != (endpoint or A_FUNCTION):
+    named = None if variant.endpoint is None else normal_url(variant.endpoint)
+    if named is not None and named != normal_url(endpoint or A_FUNCTION):
         raise UsageError(
             f"the variant is of the endpoint {variant.endpoint}, and {endpoint or A_FUNCTION} is "
             "asked: leave endpoint= out of the variant, or ask that one",
             argument="variant",
         )
     plan = plan_of(store, variant.id)
-    if plan is None or plan.endpoint == endpoint:
+    before, now = (
+        "" if one is None else normal_url(one) for one in (plan and plan.endpoint, endpoint)
+    )
+    if plan is None or before == now:
         return variant
     return replace(variant, endpoint=endpoint or A_FUNCTION)
 
