@@ -12,7 +12,16 @@ import refold
 from refold.conversation import Conversation
 from refold.conversation.events import AgentConfigured, AgentUtterance, Tool, UserUtterance
 from refold.freerun import Fixed, FreeRun, LiveRead, ToolPolicies
-from refold.replay import Call, ChatRequest, ModelFailure, branch_name, compare, normalising, replay
+from refold.replay import (
+    Call,
+    ChatRequest,
+    ModelFailure,
+    branch_name,
+    compare,
+    normalising,
+    replay,
+    replays,
+)
 from refold.replay import course as course_module
 from tests.freerun.courses import (
     AS_RECORDED,
@@ -193,8 +202,6 @@ def test_a_conversation_that_the_record_cannot_answer_is_excluded(store: refold.
 
 def test_the_answers_of_two_modes_are_kept_apart(store: refold.Store) -> None:
     """Each mode has a variant of its own, so no figure mixes them."""
-    from refold.replay import replays
-
     replay(store, ["call-1"], VARIANT, scripted(AS_RECORDED))
     free = walked(store, scripted(AS_RECORDED))
     assert compare(store, ["call-1"], VARIANT).mode == "next-step"
@@ -319,3 +326,22 @@ def test_a_call_that_cannot_be_read_any_more_is_no_divergence(mark: str) -> None
         course = walked(memory, scripted([calls(LOOK), says("Four.")])).figures.course
     assert course is not None
     assert (course.comparable, course.diverged, course.excluded) == (0, {}, {"withheld": 2})
+
+
+def test_a_conversation_that_was_cut_off_in_its_first_turn_was_begun(store: refold.Store) -> None:
+    """What it was answered is on its branch: the rest is missing, and was not never begun."""
+    record(store, "call-2")
+
+    def cut_off(request: ChatRequest) -> Any:
+        if sum(message["role"] == "assistant" for message in request.messages) == 1:
+            raise KeyboardInterrupt
+        return AS_RECORDED[0]
+
+    free = FreeRun()
+    with pytest.raises(KeyboardInterrupt):
+        replay(store, ["call-1", "call-2"], VARIANT, cut_off, mode=free, workers=1)
+    variant = free.stamped(VARIANT)
+    account = compare(store, ["call-1", "call-2"], variant).figures.accounting
+    assert (account.missing, account.never_begun, account.answered) == (7, 7, 0)
+    (run,) = [one.run(store, 0) for one in replays(store)]
+    assert (run.missing, run.never_begun) == (7, 7)

@@ -12,7 +12,7 @@ class Accounting(msgspec.Struct, frozen=True):
     """What became of every decision that was to be asked: the rest adds up to ``decisions``.
 
     ``answered`` has an outcome, an answer or the candidate's own limit; ``failed`` got no answer.
-    ``missing`` were not asked, in conversations of which something was;
+    ``missing`` were not asked, or not come to, in conversations that were begun;
     ``never_begun`` are those of conversations of which nothing was asked. ``later`` were not to be:
     the conversation went on with them after the plan, and no verdict takes them in. Where a
     candidate went on with its own answers, ``conditional`` follow its first other action, and
@@ -35,14 +35,18 @@ class Accounting(msgspec.Struct, frozen=True):
 
 
 class DecisionOutcomes(NamedTuple):
-    """What became of the decisions of a conversation: how many there are, and of them what."""
+    """What became of the decisions of a conversation: how many there are, and of them what.
+
+    ``is_begun`` where something was answered, also where that was cut off before any was come to.
+    """
 
     decisions: int
     answered: int
     failed: int
     later: int
-    conditional: int = 0
-    excluded: int = 0
+    conditional: int
+    excluded: int
+    is_begun: bool
 
 
 def account(outcomes: Iterable[DecisionOutcomes]) -> Accounting:
@@ -51,8 +55,7 @@ def account(outcomes: Iterable[DecisionOutcomes]) -> Accounting:
     decisions, answered, failed, later, conditional, excluded = (
         sum(one[place] for one in found) for place in range(6)
     )
-    begun_not = [one for one in found if not any((*one[1:3], *one[4:]))]
-    never_begun = sum(one.decisions - one.later for one in begun_not)
+    never_begun = sum(one.decisions - one.later for one in found if not one.is_begun)
     missing = decisions - answered - failed - never_begun - later - conditional - excluded
     return Accounting(
         decisions, answered, failed, missing, never_begun, later, conditional, excluded

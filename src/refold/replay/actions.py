@@ -307,6 +307,12 @@ class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
     first_divergence: int | None
     led: Led | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything of it was answered, or failed to be."""
+        came = self.led is not None and self.led.answers > 0
+        return came or any(n for level, n in self.counts.items() if level != "missing")
+
 
 def compare_conversation(
     stream: str,

@@ -199,6 +199,7 @@ class Tally:
         self._clusters: dict[str, _Clusters] = {name: _Clusters() for name in _SHARES}
         self._not_assessed = 0
         self._later: list[int] = []
+        self._begun: list[bool] = []
         self._called: Counter[str | None] = Counter()
         self._streams: set[str] = set()
         self._same, self.parted = _Clusters(), set[str]()
@@ -216,6 +217,7 @@ class Tally:
         """One more conversation."""
         self._counts.append(conversation.counts)
         self._later.append(sum(decision.is_later for decision in conversation.decisions))
+        self._begun.append(conversation.is_begun)
         if (led := conversation.led) is not None:
             self._course = self._course or CourseTally()
             self._course.add(standings(conversation))
@@ -271,8 +273,9 @@ class Tally:
                     later,
                     of["conditional"],
                     of["excluded"],
+                    is_begun,
                 )
-                for of, later in zip(self._counts, self._later, strict=True)
+                for of, later, is_begun in zip(self._counts, self._later, self._begun, strict=True)
             ),
             by_decision=shares["by_decision"],
             not_assessed=self._not_assessed,

@@ -209,7 +209,8 @@ def _reckoned(
 
 def _of_course(asked: ToAsk, events: Sequence[Recorded]) -> DecisionOutcomes:
     """How many decisions a course came to, and what became of the others."""
-    every = placed(record_of(asked.history, asked.decisions).turns, went(events))
+    course = went(events)
+    every = placed(record_of(asked.history, asked.decisions).turns, course)
     count = Counter(one.standing for one in every)
     later = len(asked.later)
     return DecisionOutcomes(
@@ -219,6 +220,7 @@ def _of_course(asked: ToAsk, events: Sequence[Recorded]) -> DecisionOutcomes:
         later,
         count["conditional"],
         count["excluded"],
+        bool(course.answers) or count["missing"] < len(every),
     )
 
 
@@ -228,7 +230,8 @@ def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> DecisionOutco
     # As everywhere: what a candidate does not take, or keeps back, is its answer.
     of = [one.action is not None or fault_in(one.error or "") is not None for one in found]
     later = sum(one.at not in stored for one in asked.later)
-    return DecisionOutcomes(len(asked.decisions) + later, of.count(True), of.count(False), later)
+    every = len(asked.decisions) + later
+    return DecisionOutcomes(every, of.count(True), of.count(False), later, 0, 0, bool(of))
 
 
 def _category(stream: str) -> str:

@@ -17,7 +17,7 @@ from refold.replay.answer import Verdict, Verdicts
 from refold.replay.arms import itself
 from refold.replay.compare import AnsweredBeside
 from refold.replay.decision import Action, decisions
-from refold.replay.figures import is_compared, is_same_action
+from refold.replay.figures import is_same_action
 from refold.replay.metrics import METRICS, Metric, Observation, observations
 from refold.replay.pairing import pairs_of
 from refold.replay.recorded import RecordedTask, RecordedTry
@@ -191,12 +191,11 @@ class Lists(_Shown):
         if one.same_action is not None:
             name = "same-throughout" if one.same_action else "other-throughout"
             self.at[side + name].add(place_of(self.conversation(stream)))
-        begun = any(is_compared(each) or each.level == "failed" for each in one.decisions)
         for decision in one.decisions:
             if decision.level in NOT_COMPARED:
                 link = self.event(stream, decision.at)
                 left_out = render.macro("rows.html", "left_out", link, decision)
-                self.at[side + why_left_out(decision, is_begun=begun)].add(left_out)
+                self.at[side + why_left_out(decision, is_begun=one.is_begun)].add(left_out)
                 continue
             name = "same-action" if is_same_action(decision) else "other-action"
             name = name if decision.is_assessed else "not-assessed"
