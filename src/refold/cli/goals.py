@@ -11,6 +11,7 @@ import msgspec
 from refold.cli import endpoint, jsontext, output
 from refold.cli.choosing import Choice, choosing, chosen
 from refold.cli.options import command, no_effect, opened, option
+from refold.cli.reading import reading_options
 from refold.cli.text import clean
 from refold.errors import NotFound, UsageError
 
@@ -30,6 +31,7 @@ BY_RULES: Final = "rules"
 @option("--state", "is_stated", is_flag=True, help="Put on record what is proposed.")
 @option("--from", "edited", metavar="FILE", help="Put these on record instead: what --json gave.")
 @option("--by", metavar="NAME", help="Who edited them.")
+@reading_options
 def goals_command(
     url: str,
     streams: tuple[str, ...],
@@ -76,9 +78,12 @@ def _proposed(
     store: Store, streams: list[str], propose: str, asked: Any
 ) -> Iterator[tuple[str, GoalStated]]:
     from refold.freerun.goals import ask_goal, goal_of
+    from refold.replay.hidden import Hidden
 
     if asked is not None:
         endpoint.check_meant(store, dict.fromkeys(streams))
+        for stream in streams:
+            Hidden(store).read(stream)  # Refused before anybody is asked.
     for stream in streams:
         history = list(store.read(stream))
         is_known = any(one.type == "goal.stated" for one in history)

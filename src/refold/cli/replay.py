@@ -369,6 +369,9 @@ def _lines(summary: ReplaySummary, line: str) -> Iterator[str]:
     every = counted(summary.conversations, "conversation")
     every += f", {counted(summary.decisions, 'decision')}"
     yield f"variant {summary.variant_id}{at}, sample {summary.sample}: {every}"
+    if summary.excluded:
+        every = counted(summary.excluded, "decision")
+        output.note(f"{every} excluded: what led there is redacted or erased")
     yield (
         f"  {summary.kept:,} kept, {summary.answered:,} answered, {summary.failed:,} failed, "
         f"{counted(summary.requests, 'request')}{tokens}{cost}"

@@ -15,7 +15,9 @@ import msgspec
 from refold.conversation.events import GoalStated
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
-from refold.freerun.user import heard_in
+from refold.errors import UsageError
+from refold.freerun.user import HeardLine, heard_in
+from refold.privacy.envelope import WITHHELD, is_withheld
 from refold.replay.candidate import Candidate, ChatEndpoint, ModelFailure, action_of
 from refold.replay.request import ChatRequest
 
@@ -50,7 +52,10 @@ _UNSURE: Final = re.compile(r"\bif\b|\bunless\b|\?$", re.IGNORECASE)
 
 
 def goal_of(history: Iterable[Recorded]) -> GoalStated:
-    """The goal of a conversation: the last that was stated, or what rules propose."""
+    """The goal of a conversation: the last that was stated, or what rules propose.
+
+    Raises :class:`~refold.errors.UsageError` where none is stated, and what was said is hidden.
+    """
     events = list(history)
     stated = [one for one in events if one.type == "goal.stated"]
     return stated[-1].to_class(GoalStated) if stated else proposed(events)
@@ -58,7 +63,7 @@ def goal_of(history: Iterable[Recorded]) -> GoalStated:
 
 def proposed(history: Iterable[Recorded]) -> GoalStated:
     """A goal by rules: what the user said of what they want, and the facts that they gave."""
-    return goal_in([one.text for one in heard_in(history) if one.role == "user"])
+    return goal_in([one.text for one in _heard(history) if one.role == "user"])
 
 
 def goal_in(texts: Sequence[str]) -> GoalStated:
@@ -84,8 +89,12 @@ def _facts(text: str) -> Iterator[tuple[str, str]]:
 
 
 def ask_goal(history: Iterable[Recorded], candidate: Candidate, *, by: str) -> GoalStated:
-    """A goal that a model proposes; :class:`ModelFailure` where it gives none."""
-    said = "\n".join(f"{one.role}: {one.text}" for one in heard_in(history))
+    """A goal that a model proposes; :class:`ModelFailure` where it gives none.
+
+    It is not told what is redacted or erased. :class:`~refold.errors.UsageError` where what was
+    said is withheld from who reads, or nothing of the user's is left.
+    """
+    said = "\n".join(f"{one.role}: {one.text}" for one in _heard(history))
     messages = [{"role": "system", "content": ASKED}, {"role": "user", "content": said}]
     model = getattr(candidate, "model", None)
     answered = candidate(ChatRequest(messages=messages, model=model))
@@ -98,6 +107,27 @@ def ask_goal(history: Iterable[Recorded], candidate: Candidate, *, by: str) -> G
         why = f"{by} gave no goal as JSON: {error}: {text[:200]!r}"
         raise ModelFailure(f"{why}; try again, or another model", kind="garbage") from error
     return msgspec.structs.replace(goal, by=by)
+
+
+def _heard(history: Iterable[Recorded]) -> list[HeardLine]:
+    """What was said, without what nobody can read any more."""
+    events = list(history)
+    every = heard_in(events)
+    heard = [one for one in every if not is_withheld(one.text)]
+    if any(one.text == WITHHELD for one in every):
+        raise UsageError(
+            f"what was said in {events[0].stream} is withheld: say who reads, and by which keys "
+            "(--actor NAME --keyring FILE, or [privacy] of refold.toml)",
+            code="withheld",
+            stream=events[0].stream,
+        )
+    if len(heard) < len(every) and not any(one.role == "user" for one in heard):
+        raise UsageError(
+            f"what the user of {events[0].stream} said is redacted or erased: state their goal "
+            "(`refold goals --from FILE`, state_goal), or leave the conversation out",
+            stream=events[0].stream,
+        )
+    return heard
 
 
 def state_goal(store: Store, stream: str, goal: GoalStated, *, actor: str | None = None) -> bool:

@@ -17,7 +17,7 @@ from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import ModelFailed, Usage
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
-from refold.errors import Conflict, InvalidEvent, RefoldError, Unavailable
+from refold.errors import Conflict, InvalidEvent, RefoldError, Unavailable, UsageError
 from refold.freerun.goals import goal_of
 from refold.freerun.outside import closed_off
 from refold.freerun.policies import ToolPolicies
@@ -82,6 +82,10 @@ class FreeRunning(RunningReplay):
         """All of them where the course is over: a conversation is walked as a whole."""
         return every if any(one.type == "replay.finished" for one in branch) else set()
 
+    def _gone(self, *_: object) -> set[str]:
+        """None: the course itself ends there, and says why."""
+        return set()
+
     def _end(self, stream: str, place: int) -> None:
         """A course says itself that it is over."""
 
@@ -134,11 +138,11 @@ class FreeRunning(RunningReplay):
 
     def _begun(self, task: Task) -> CourseWalk:
         """The walk of a conversation, as far as its branch has it."""
-        history = list(self.store.read(task.stream, to_version=self.versions[task.stream]))
+        history = self._hidden.read(task.stream, self.versions[task.stream])
         variant = task.journal.variant
         tools = None if variant.tools is None else read_tools(variant.tools)[0]
         world = self.worlds(history, tools)
-        terms = WalkTerms(variant, self.policies, self.model, self.user)
+        terms = WalkTerms(variant, self.policies, self._hidden, self.model, self.user)
         walk = CourseWalk(record_of(history, decisions(history)), terms, world)
         branch = task.journal.branch(task.stream)
         walk.take(one for one in task.journal.read(task.stream) if one.stream == branch)
@@ -208,8 +212,11 @@ class FreeRunning(RunningReplay):
 
     async def _spoken(self, task: Task, what: AsksUser) -> UserSaid | Outcome:
         """What the simulated user says, whose faults are looked for, or why it gives no answer."""
-        history = await asyncio.to_thread(lambda: list(self.store.read(task.stream)))
-        goal = goal_of(history)
+        history = await asyncio.to_thread(self._hidden.read, task.stream)
+        try:
+            goal = goal_of(history)
+        except UsageError as error:  # What they wanted cannot be read any more.
+            return Outcome(0, failure=ModelFailure(error.message, kind="error"))
         if self.user_asker is None:
             return checked(goal, what.heard, rule_user(goal, what.heard))
         model = getattr(self.user_asker.candidate, "model", None)

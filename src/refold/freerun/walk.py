@@ -24,6 +24,7 @@ from refold.replay.course import Parted, Reason, Record, RecordedTurns, Turn
 from refold.replay.decision import Action, Call, Decision
 from refold.replay.events import ReplayDiverged, ReplayFinished
 from refold.replay.faults import Offered, faults_of, offered_by, offered_in, tools_by
+from refold.replay.hidden import Hidden
 from refold.replay.journal import answer_events
 from refold.replay.request import ChatRequest, RequestMaker
 from refold.replay.variant import Variant
@@ -35,6 +36,10 @@ Where the recorded one did almost as often, it is twice as often as that.
 """
 USER_TURNS_MAX: Final = 20
 """A simulated user says no more than this."""
+
+
+_REASONS: Final[dict[str, Reason]] = {"changed": "stale_read", "hidden": "withheld"}
+"""Why a course leaves its record where a tool gives nothing for this cause."""
 
 
 class Asks(NamedTuple):
@@ -56,10 +61,14 @@ class Closes(NamedTuple):
 
 
 class WalkTerms(NamedTuple):
-    """What a walk is held to: the variant, what is declared of tools, who speaks after it parts."""
+    """What a walk is held to: the variant, what is declared of tools, who speaks after it parts.
+
+    ``hidden`` tells what of the record nobody may be told.
+    """
 
     variant: Variant
     policies: ToolPolicies
+    hidden: Hidden
     model: str | None = None
     user: str | None = None
 
@@ -134,11 +143,24 @@ class CourseWalk:
         """What is to be done next; None where the walk is over."""
         if self.is_over:
             return None
+        if self.version < 0 and self._is_hidden(self._events):
+            return Closes(self._cannot_go_on(self.record.turns[0].decisions[0]))
         if self._has_ended():
             if self.parted is not None and self.terms.user is not None and self._may_go_on():
                 return AsksUser(heard_in(self._events))
             return Closes(self._closing())
         return Asks(self._request())
+
+    def _is_hidden(self, events: Iterable[Recorded]) -> bool:
+        return any(map(self.terms.hidden.is_in, events))
+
+    def _cannot_go_on(self, at: Decision) -> list[object]:
+        """What closes a course where nobody can be told any more what the agent was told."""
+        parted = [] if self.parted is not None else [Parted(at, "withheld").event]
+        return [*parted, self._finished()]
+
+    def _hides(self, text: str) -> bool:
+        return self.terms.hidden.marks_text(text)
 
     def _may_go_on(self) -> bool:
         return self._said < USER_TURNS_MAX
@@ -205,6 +227,8 @@ class CourseWalk:
         parted, missed = self._parted_by(action, calls), False
         for call in action.calls:
             given = self.world.answer(call)
+            if isinstance(given, ToolOutput) and given.at and self._hides(given.output):
+                given = Missed(call, "unknown", f"{given.at} cannot be read any more", "hidden")
             if isinstance(given, Missed):
                 if parted is None and not self._is_last_call(calls):
                     parted = self._missed(given)
@@ -240,7 +264,12 @@ class CourseWalk:
             or self.number + 1 >= len(self.record.turns)
         ):
             return []
-        return [self._fed(one, self.number + 1) for one in self.record.turns[self.number + 1].fed]
+        following = self.record.turns[self.number + 1]
+        if self._is_hidden(following.fed):
+            return (
+                self._cannot_go_on(following.decisions[0]) if not is_parted else [self._finished()]
+            )
+        return [self._fed(one, self.number + 1) for one in following.fed]
 
     def _fed(self, recorded: Recorded, turn: int) -> Event:
         event = copied(recorded)
@@ -273,7 +302,7 @@ class CourseWalk:
             return None
         is_own = missed.cause == "absent" and self._beside.holds(missed.call)
         reason: Reason = "no_recorded_result" if is_own else "tool_missed"
-        reason = "stale_read" if missed.cause == "changed" else reason
+        reason = _REASONS.get(missed.cause, reason)
         detail = {"name": missed.call.name, "arguments": missed.call.arguments, "why": missed.why}
         return self._here(reason, detail)
 

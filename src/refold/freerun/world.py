@@ -21,9 +21,9 @@ recorded for the same in the tool's normal form, declared as fixed, a simulator,
 
 One that is ``live`` saw the world as it is now: what follows is contaminated by it.
 """
-Cause = Literal["absent", "changed", "failed"]
+Cause = Literal["absent", "changed", "failed", "hidden"]
 """Why there is no answer: none is recorded for it; one is, but for the state that other writes had
-left; or what was declared for the tool failed."""
+left; what was declared for the tool failed; or the recorded one is redacted or erased."""
 
 
 class ToolOutput(msgspec.Struct, frozen=True):

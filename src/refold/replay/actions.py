@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 from refold.conversation.chat_shapes import UNREAD_CALL, has_unread
 from refold.core import jsonvalue, patch
 from refold.core.patch import Operation
+from refold.replay.course import Led
 from refold.replay.decision import Action, Call, Decision
 from refold.replay.faults import (
     FAULTS,
@@ -24,6 +25,7 @@ from refold.replay.faults import (
     is_cut_off,
     offered_by,
 )
+from refold.replay.hidden import GONE
 from refold.replay.journal import StoredAnswer
 from refold.replay.normalising import (
     NOTHING_IGNORED,
@@ -274,22 +276,6 @@ class DecisionComparison(Difference, frozen=True, kw_only=True):
         return self.level != "words" or bool(self.recorded.calls)
 
 
-class Led(msgspec.Struct, frozen=True):
-    """Where a candidate's own answers led: why its course ``parted`` from the record, with what.
-
-    ``answers`` it gave in all, of which ``conditional`` after that. ``tools`` counts what its tools
-    gave by where that is from, ``simulator_faults`` what was wrong with who played the user.
-    """
-
-    parted: str | None
-    detail: Any
-    answers: int
-    conditional: int
-    tools: dict[str, int]
-    simulated: int
-    simulator_faults: dict[str, int]
-
-
 class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One conversation; ``counts`` is how many decisions stand at each level.
 
@@ -367,10 +353,11 @@ def compare_decision(
         at=decision.at,
         recorded=old,
         candidate=candidate,
-        answer=None if answer is None else answer.id,
+        answer=None if answer is None else answer.id or None,
         error=None if answer is None else answer.error,
         cost_delta=_delta(new.cost, old.cost),
         latency_delta_ms=_delta(new.latency_ms, old.latency_ms),
+        why=GONE if difference.level == "excluded" else "",
         **asdict(difference),
     )
 
@@ -379,6 +366,8 @@ def _without_answer(answer: StoredAnswer | None, recorded: Faults) -> Difference
     if answer is None:
         return Difference("missing", recorded_faults=recorded)
     error = answer.error or ""
+    if error == GONE:
+        return Difference("excluded", recorded_faults=recorded)
     if (kind := fault_in(error)) is not None:
         return Difference(kind, faults={kind: error}, recorded_faults=recorded)
     return Difference("failed", recorded_faults=recorded)

@@ -24,6 +24,7 @@ from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.clients import ClientCandidate, candidate_of
 from refold.replay.decision import Action, Call, Decision, Prices, check_prices, decisions
 from refold.replay.faults import offered_in
+from refold.replay.hidden import Hidden
 from refold.replay.journal import answers
 from refold.replay.normalising import NOTHING_IGNORED, normal_arguments, normal_words
 from refold.replay.options import RunOptions
@@ -122,11 +123,13 @@ def ask_again(
     The two histories are saved as branches of the conversation (``~was-…`` and ``~if-…``), and the
     answers as those of a replay, so asking again asks only what is missing. ``options`` are those
     of :class:`~refold.replay.options.RunOptions`. Raises :class:`~refold.errors.UsageError` where
-    the agent says nothing after the change.
+    the agent says nothing after the change, and where what led to it is withheld, or gone for good.
     """
     check_prices(prices)
+    hidden = Hidden(store)
+    hidden.check([*found.before, *found.after])
     candidate, how = candidate_of(candidate), RunOptions(**options)
-    decision, sides = _sides(store, found)
+    decision, sides = _sides(store, found, hidden)
     model, endpoint = None, None
     if isinstance(candidate, ChatEndpoint | ClientCandidate):
         model, endpoint = candidate.model, candidate.url
@@ -159,10 +162,17 @@ def ask_again(
     )
 
 
-def _sides(store: Store, found: WhatIf) -> tuple[Decision, dict[str, Decision]]:
+def _sides(store: Store, found: WhatIf, hidden: Hidden) -> tuple[Decision, dict[str, Decision]]:
     """The decision that is asked again, and the two histories that end with it, saved."""
     decision, last = _first_resting(found)
     was = store.branch(found.before.stream, at=last)
+    if lost := next((one for one in was if hidden.is_in(one)), None):
+        raise UsageError(
+            f"{lost.id} ({lost.type}) is redacted or erased, and led to {decision.at}: nobody can "
+            "be asked what it would have said, as nobody can be told that any more",
+            code="withheld",
+            id=lost.id,
+        )
     gone = [one.event.id for one in found.groundless if one.event.version < decision.version]
     own = {recorded.id for recorded in was}
     after, spoken = list(found.after), was.events[-1].id

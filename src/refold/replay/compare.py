@@ -46,6 +46,7 @@ from refold.replay.decision import (
 from refold.replay.events import ReplayPlanned
 from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Parting, Tally
+from refold.replay.hidden import Hidden
 from refold.replay.journal import UNREADABLE, StoredAnswer, answers
 from refold.replay.judge import Judge, Judgements, JudgeUsed
 from refold.replay.led import compare_course
@@ -148,7 +149,8 @@ class Conversations(Sequence[ConversationComparison]):
         ignored: Ignored = NOTHING_IGNORED,
         prices: Prices | None = None,
     ) -> None:
-        self._store, self._scoring, self.unreadable = store, scoring, dict[str, str]()
+        self._store, self._hidden = store, Hidden(store)
+        self._scoring, self.unreadable = scoring, dict[str, str]()
         self.mode = variant.made
         self._terms = Terms(ignored, offered_in(variant.tools))
         self._plan, self._prices = plan_of(store, variant.id), prices or {}
@@ -241,10 +243,9 @@ class Conversations(Sequence[ConversationComparison]):
             found = compare_course(place.stream, branch, *how, later=after)
             return self._scoring.scored(found, history, made, events)
         if self._prices:
-            stored |= {
-                one.at: self._priced(stored[one.at], one) for one in made if one.at in stored
-            }
-        found = compare_conversation(place.stream, branch, made, stored, self._terms, later=later)
+            stored |= {d.at: self._priced(stored[d.at], d) for d in made if d.at in stored}
+        known = self._hidden.answers(history, made, stored)
+        found = compare_conversation(place.stream, branch, made, known, self._terms, later=later)
         return self._scoring.scored(found, history, made, events)
 
     def _priced(self, answer: StoredAnswer, decision: Decision) -> StoredAnswer:

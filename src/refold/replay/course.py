@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+import msgspec
+
 from refold.conversation.events import Effect
 from refold.core.jsonvalue import Numbering
 from refold.core.recorded import Recorded, parts_of
@@ -40,8 +42,8 @@ after a change that the recorded reading had not seen, or before one that it had
 ``broken_answer``: empty, refused, filtered, truncated, of a tool that was not offered, of arguments
 that break their schema. ``no_end``: it called on and on. ``other_state``: the same calls, but the
 conversation came to another state or another money. The last three are no difference of the
-agent's: the record does not hold what a call of its own gave, or what it called is redacted, erased
-or withheld, or the prompt is more than the candidate takes now that it has grown.
+agent's: the record does not hold what a call of its own gave, or what was said, given or called is
+redacted, erased or withheld, or the prompt is more than the candidate takes now that it has grown.
 """
 EXCLUDING: Final = frozenset[str]({"no_recorded_result", "withheld", "prompt_too_long"})
 _FROM_OUTSIDE: Final = frozenset({"user.utterance", "dtmf.received"})
@@ -118,6 +120,22 @@ def _brought(parts: Sequence[Recorded]) -> dict[str, list[Recorded]]:
         elif is_of_answer(one):
             into = None
     return brought
+
+
+class Led(msgspec.Struct, frozen=True):
+    """Where a candidate's own answers led: why its course ``parted`` from the record, with what.
+
+    ``answers`` it gave in all, of which ``conditional`` after that. ``tools`` counts what its tools
+    gave by where that is from, ``simulator_faults`` what was wrong with who played the user.
+    """
+
+    parted: str | None
+    detail: Any
+    answers: int
+    conditional: int
+    tools: dict[str, int]
+    simulated: int
+    simulator_faults: dict[str, int]
 
 
 class Parted(NamedTuple):

@@ -24,13 +24,14 @@ from refold.replay.clients import candidate_of
 from refold.replay.compare import Conversations
 from refold.replay.decision import Action, Prices, decisions, priced
 from refold.replay.events import JudgeAnswered
+from refold.replay.hidden import Hidden
 from refold.replay.judge import Judge, Judgements, Pairing, pairings
 from refold.replay.leases import TAKEN_MAX, Leases, Waits
 from refold.replay.normalising import ignored
 from refold.replay.request import ChatRequest, RequestMaker
 from refold.replay.requests import Asker
-from refold.replay.running import all_work
 from refold.replay.variant import OPENED, Variant, checked_streams
+from refold.replay.workers import all_work
 
 Told = Callable[[int], None]
 
@@ -95,8 +96,11 @@ def ask_judge(
     ]
     budget = budget or Budget(max_cost, None, prices or {})
     how: Any = {"limiter": RateLimiter(), "budget": budget, "outage_max_s": outage_max_s}
-    asker = Asker(candidate_of(candidate), **how)
-    run = _Run(store, Judgements(store, judge), sides, [*those], prices or {}, progress, waits)
+    asker, hidden = Asker(candidate_of(candidate), **how), Hidden(store)
+    for stream in those if hidden.is_any else ():
+        hidden.read(stream)  # Refused before anybody is asked.
+    kept = Judgements(store, judge)
+    run = _Run(store, hidden, kept, sides, [*those], prices or {}, progress, waits)
     with closing(LoopThread()) as thread:
         thread.run(run.work_off(asker, workers))
     return run.done
@@ -110,6 +114,7 @@ class _Run:
     """
 
     store: Store
+    hidden: Hidden
     judgements: Judgements
     sides: list[Conversations]
     left: list[str]
@@ -173,8 +178,10 @@ class _Run:
         left = [one for key, one in every.items() if key not in self.judgements.choices]
         if not left:
             return []
-        history = list(self.store.read(stream))
+        history = self.hidden.read(stream)
         at = {decision.at: decision for decision in decisions(history)}
+        gone = self.hidden.led_to(history, at.values())
+        left = [one for one in left if one.at not in gone]
         maker, found = RequestMaker(history, [Variant()]), list[_Question]()
         for one in sorted(left, key=lambda one: at[one.at].version):
             (seen,) = maker.at(at[one.at])

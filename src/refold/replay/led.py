@@ -15,11 +15,10 @@ from refold.replay.actions import (
     LEVELS,
     ConversationComparison,
     DecisionComparison,
-    Led,
     Terms,
     compare_decision,
 )
-from refold.replay.course import record_of
+from refold.replay.course import Led, record_of
 from refold.replay.decision import Action, Decision
 from refold.replay.journal import StoredAnswer
 from refold.replay.placing import PlacedDecision, Went, placed, went

@@ -22,6 +22,7 @@ from refold.replay.accounting import Accounting, DecisionOutcomes, account
 from refold.replay.course import record_of
 from refold.replay.events import Role
 from refold.replay.faults import fault_in
+from refold.replay.hidden import GONE, Hidden
 from refold.replay.journal import StoredAnswer, answers
 from refold.replay.placing import placed, went
 from refold.replay.plan import ReplayPlan, ToAsk, plan_of, plans, to_ask
@@ -203,7 +204,10 @@ def _reckoned(
     moments = [event.recorded_at_us for event in events if event.stream == branch]
     ends = [min(moments), max(moments)] if moments else []
     is_course = plan is not None and plan.variant.made != NEXT_STEP
-    counted = _of_course(asked, events) if is_course else _outcomes(asked, answers(events))
+    if is_course:
+        return Reckoned(at, _of_course(asked, events), ends)
+    known = Hidden(store).answers(asked.history, asked.decisions, answers(events))
+    counted = _outcomes(asked, known)
     return Reckoned(at, counted, ends)
 
 
@@ -226,12 +230,14 @@ def _of_course(asked: ToAsk, events: Sequence[Recorded]) -> DecisionOutcomes:
 
 def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> DecisionOutcomes:
     """How many decisions of a conversation there are, answered, failed, and after the plan."""
-    found = (stored[one.at] for one in asked.decisions if one.at in stored)
+    found = [stored[one.at] for one in asked.decisions if one.at in stored]
     # As everywhere: what a candidate does not take, or keeps back, is its answer.
-    of = [one.action is not None or fault_in(one.error or "") is not None for one in found]
+    came = [one for one in found if one.error != GONE]
+    of = [one.action is not None or fault_in(one.error or "") is not None for one in came]
     later = sum(one.at not in stored for one in asked.later)
-    every = len(asked.decisions) + later
-    return DecisionOutcomes(every, of.count(True), of.count(False), later, 0, 0, bool(of))
+    every, gone = len(asked.decisions) + later, len(found) - len(came)
+    is_begun = bool(found)
+    return DecisionOutcomes(every, of.count(True), of.count(False), later, 0, gone, is_begun)
 
 
 def _category(stream: str) -> str:

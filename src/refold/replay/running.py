@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,13 +20,15 @@ from refold.event_loop import Interrupted
 from refold.replay.budget import BudgetSpent
 from refold.replay.decision import Decision, Prices, decisions, priced
 from refold.replay.events import ReplayPlanned
+from refold.replay.hidden import Hidden
 from refold.replay.journal import UNREADABLE, Journal, Left, Task, answers, record
 from refold.replay.leases import TAKEN_MAX, Leases, Waits
 from refold.replay.plan import keep_plan
 from refold.replay.request import RequestMaker, configured_by, meant_of
-from refold.replay.requests import GRACE_S, Asker, Outcome
+from refold.replay.requests import Asker, Outcome
 from refold.replay.summary import ReplaySummary, together
 from refold.replay.variant import MODES, REPLAY_MARK
+from refold.replay.workers import all_work
 
 Progress = Callable[[int, int, Decimal | None, int], None]
 """Called with ``(done, total, cost, failures)`` of this run, after every decision.
@@ -88,7 +90,7 @@ class RunningReplay:
 
         ``until`` has the last version of those that are not asked to their end.
         """
-        names = list(dict.fromkeys(streams))
+        names, self._hidden = list(dict.fromkeys(streams)), Hidden(self.store)
         for journal in self.journals:
             summary = ReplaySummary(
                 mode=journal.variant.made,
@@ -108,12 +110,14 @@ class RunningReplay:
         self._tell()
 
     def _plan(self, stream: str, last: int | None) -> None:
-        history = list(self.store.read(stream, to_version=last))
+        history = self._hidden.read(stream, last)
         self.versions[stream] = history[-1].version
         try:
             for variant in {id(one.variant): one.variant for one in self.journals}.values():
                 meant_of(history, variant)
-            found = {decision.at for decision in self._decisions(stream, history)}
+            every = self._decisions(stream, history)
+            gone = self._gone(history, every)
+            found = {decision.at for decision in every} - gone
             missing = [found - self._done(found, journal.read(stream)) for journal in self.journals]
         except UNREADABLE as error:
             self._unreadable(stream, error)
@@ -121,7 +125,8 @@ class RunningReplay:
         for place, left in enumerate(missing):
             part = self.parts[place]
             kept = part.kept + len(found) - len(left)
-            self.parts[place] = replace(part, decisions=part.decisions + len(found), kept=kept)
+            known, excluded = part.decisions + len(found), part.excluded + len(gone)
+            self.parts[place] = replace(part, decisions=known, kept=kept, excluded=excluded)
             if not left:
                 self._end(stream, place)
         if any(missing):
@@ -134,6 +139,10 @@ class RunningReplay:
     def _decisions(self, stream: str, history: list[Recorded]) -> list[Decision]:
         since = self.since.get(stream, 0)
         return [one for one in decisions(history) if one.version >= since]
+
+    def _gone(self, history: Sequence[Recorded], made: Sequence[Decision]) -> set[str]:
+        """Which decisions nobody is asked for, as what led to them cannot be read any more."""
+        return self._hidden.led_to(history, made)
 
     def _end(self, stream: str, place: int) -> None:
         """Close a branch for which a run that was cut off had done everything but that."""
@@ -268,8 +277,10 @@ class RunningReplay:
             self._tell()
 
     def _load(self, stream: str, places: list[int]) -> tuple[dict[int, Left], Iterator[Task]]:
-        history = list(self.store.read(stream, to_version=self.versions[stream]))
-        found = self._decisions(stream, history)
+        history = self._hidden.read(stream, self.versions[stream])
+        made = self._decisions(stream, history)
+        gone = self._gone(history, made)
+        found = [one for one in made if one.at not in gone]
         every = {decision.at for decision in found}
         lefts: dict[int, Left] = {}
         for place in places:
@@ -354,32 +365,6 @@ class RunningReplay:
             said = together(self.parts)
             done, total = said.answered + said.failed, said.decisions - said.kept
             self.progress(done, total, said.cost, said.failed)
-
-
-async def all_work(
-    workers: int, work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None]
-) -> None:
-    """Let so many work to the end; an error of one stops the others, and comes as it is."""
-    tasks = [asyncio.create_task(work()) for _ in range(workers)]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        stop()
-        await _ended(tasks)
-    # Of all of them: an exception that nobody asks for is told by asyncio, with its traceback.
-    errors = [task.exception() for task in tasks if not task.cancelled()]
-    for error in filter(None, errors):
-        raise error
-
-
-async def _ended(tasks: list[asyncio.Task[None]]) -> None:
-    """Give what is under way its grace: it may be paid for."""
-    if any(not task.done() for task in tasks):
-        await asyncio.wait(tasks, timeout=GRACE_S)
-    if late := [task for task in tasks if not task.done()]:
-        for task in late:
-            task.cancel()
-        await asyncio.wait(late, timeout=1)
 
 
 def _check_stream(stream: str, branch: str) -> None:

@@ -35,7 +35,8 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
 
     Of ``decisions`` in ``conversations``, ``kept`` had their answer before; this run's ``answered``
     and ``failed`` took ``requests``. ``unreadable`` conversations hold an event that does not fit
-    its class: what of them was not asked is missing. ``stopped`` says why a run ended before all
+    its class: what of them was not asked is missing. ``excluded`` decisions are beside these: what
+    led to them is redacted or erased. ``stopped`` says why a run ended before all
     was asked. ``cost`` (US dollars) and ``usage`` are sums of this run over the ``cost_known`` and
     ``usage_known`` answers that told; None where none did, and at least so much where fewer did
     than ``requests`` were made. ``failures`` holds 20, the service's first. A later run asks what
@@ -49,6 +50,7 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
     failed: int = 0
     requests: int = 0
     unreadable: int = 0
+    excluded: int = 0
     stopped: str = ""
     usage: Usage | None = None
     usage_known: int = 0
@@ -106,7 +108,10 @@ def together(parts: Sequence[ReplaySummary]) -> ReplaySummary:
     """The summary of a run: that of its one variant and sample, or of all of them."""
     if len(parts) == 1:
         return parts[0]
-    counts = ("decisions", "kept", "answered", "failed", "requests", "usage_known", "cost_known")
+    counts = (
+        *("decisions", "kept", "answered", "failed", "requests", "usage_known", "cost_known"),
+        "excluded",
+    )
     failures = [failure for part in parts for failure in part.failures]
     return replace(
         parts[0],
