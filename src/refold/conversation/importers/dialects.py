@@ -114,12 +114,17 @@ def answer_in(value: Any) -> Shaped | None:
 
 def asked_as_answered(api: Api, body: Body, answer: Any) -> Asked:
     """What a request says: what Responses repeats of it in the answer may stand nowhere else."""
-    answered = answer_in(answer)
-    if answered is None or answered[0] is not OPENAI_RESPONSES or not isinstance(answer, dict):
+    if not is_repeating(answer):
         return api.read_request(body)
     repeated = {key: answer[key] for key in _REPEATED if answer.get(key) is not None}
     given = {"input": body.get("messages"), **repeated, **body}
     return OPENAI_RESPONSES.read_request({k: v for k, v in given.items() if k != "messages"})
+
+
+def is_repeating(answer: Any) -> bool:
+    """Whether an answer repeats what was asked, as those of Responses do."""
+    answered = answer_in(answer) if isinstance(answer, dict) else None
+    return answered is not None and answered[0] is OPENAI_RESPONSES
 
 
 def tools_of(items: Any) -> Any:
@@ -133,12 +138,13 @@ def tools_of(items: Any) -> Any:
     return made
 
 
-def chat_of(items: Iterable[Any]) -> list[Any]:
+def chat_of(items: Iterable[Any], names: dict[Any, Any] | None = None) -> list[Any]:
     """Chat messages of messages in any of the dialects.
 
-    A message whose role is the name of a tool that was called before it is that tool's result.
+    A message whose role is the name of a tool that was called before it is that tool's result:
+    ``names`` are the calls by the names of their tools, those of messages before these too.
     """
-    names: dict[Any, Any] = {}
+    names = {} if names is None else names
     chat: list[Any] = []
     for item in items:
         for message in _messages(item):
@@ -154,15 +160,29 @@ def chat_of(items: Iterable[Any]) -> list[Any]:
     return chat
 
 
+def is_chat(items: list[Any]) -> bool:
+    """Whether nothing in messages is of another API than chat completions."""
+    dicts = objects_in(items)
+    return not (_has_items(dicts) or _has_blocks(dicts))
+
+
 def _request_of(items: list[Any], given: Body) -> Shaped:
-    dicts = [item for item in items if isinstance(item, dict)]
-    kinds = {str(part.get("type")) for item in dicts for part in objects_in(item.get("content"))}
-    if any(item.get("type") in _ITEMS and not item.get("parts") for item in dicts):
+    dicts = objects_in(items)
+    if _has_items(dicts):
         return OPENAI_RESPONSES, {**given, "input": items}
     is_plain = not any("lc" in item or "tool_calls" in item for item in dicts)
-    if is_plain and ("system" in given or kinds.intersection(_BLOCKS)):
+    if is_plain and ("system" in given or _has_blocks(dicts)):
         return ANTHROPIC_MESSAGES, {**given, "messages": items}
     return OPENAI_CHAT, {**given, "messages": chat_of(items)}
+
+
+def _has_items(dicts: list[Body]) -> bool:
+    return any(item.get("type") in _ITEMS and not item.get("parts") for item in dicts)
+
+
+def _has_blocks(dicts: list[Body]) -> bool:
+    kinds = {str(part.get("type")) for item in dicts for part in objects_in(item.get("content"))}
+    return bool(kinds.intersection(_BLOCKS))
 
 
 def _choices(items: list[Any]) -> Body:

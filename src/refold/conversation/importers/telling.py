@@ -8,27 +8,25 @@ client's, one is read: the innermost whose messages can be read, with the innerm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
-from refold.conversation.apis.base import Asked
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import ODD, Conversations, Found, Options, Problem, losses
 from refold.conversation.importers.dialects import (
     answer_in,
-    asked_as_answered,
     decoded,
     is_printed,
     request_in,
     tools_of,
 )
 from refold.conversation.importers.fields import reason_of
+from refold.conversation.importers.repeating import ReadRequest, RepeatedRequests, key_of
 from refold.conversation.importers.source import named
 from refold.conversation.importers.spans import Span, Trace
 from refold.core import jsonvalue
@@ -47,14 +45,17 @@ class _Talk:
     keys: list[str] = field(default_factory=list)
     setup: events.AgentConfigured | None = None
     open: dict[str, events.ToolCall] = field(default_factory=dict)
+    _of_words: list[str] = field(default_factory=list)
 
-    def keys_with(self, has_calls: bool) -> list[str]:
+    def keys_with(self, has_calls: bool) -> Sequence[str]:
         """The keys, those of calls only where they are told."""
-        return [key for key in self.keys if has_calls or not key.startswith(_CALL)]
+        return self.keys if has_calls else self._of_words
 
     def add(self, event: Event, at_us: int | None) -> None:
         self.said.append(Event.of(event.data, metadata=event.metadata, occurred_at=at_us))
-        self.keys += [key] if (key := _key(event.data)) else []
+        if key := key_of(event.data):
+            self.keys.append(key)
+            self._of_words += [] if key.startswith(_CALL) else [key]
         match event.data:
             case events.ToolCall(call_id=own_id):
                 self.open[own_id] = event.data
@@ -81,6 +82,7 @@ class Telling:
         if self._goes_on:
             self._spans = self._ended()
         self._ran: list[Span] = []
+        self._requests = RepeatedRequests()
 
     def tell(self) -> None:
         """Go through the spans in the order of their time."""
@@ -105,6 +107,7 @@ class Telling:
         self.is_settled = is_settled
         # What was told is in the talks; the spans repeat it many times.
         self._spans, self._by_id, self.trace = [], {}, self.trace._replace(spans=())
+        self._requests = RepeatedRequests()
 
     @property
     def size_chars(self) -> int:
@@ -162,20 +165,19 @@ class Telling:
             parent = self._by_id[parent].parent
 
     def _call(self, span: Span) -> None:
-        asked = self._asked(span)
-        said = [event for element in asked.elements for event in element]
-        keys = [key for event in said if (key := _key(event.data))]
+        agent, said, keys_of_all, _ = self._asked(span)
+        keys = [key for key in keys_of_all if key]
         talk = self._fitting(keys)
         known = len(talk.keys_with(any(key.startswith(_CALL) for key in keys)))
-        if asked.agent != talk.setup:
-            talk.setup = asked.agent
-            talk.add(Event.of(asked.agent), span.start_us)
-        for event in said:
+        if agent != talk.setup:
+            talk.setup = agent
+            talk.add(Event.of(agent), span.start_us)
+        for event, key in zip(said, keys_of_all, strict=True):
             if known:
-                known -= 1 if _key(event.data) else 0
+                known -= 1 if key else 0
                 continue
             self._heard(talk, event, span)
-        for event in self._answer(span, asked.agent) if span.kind == "model" else ():
+        for event in self._answer(span, agent) if span.kind == "model" else ():
             talk.add(event, span.end_us or span.start_us)
 
     def _heard(self, talk: _Talk, event: Event, span: Span) -> None:
@@ -210,17 +212,17 @@ class Telling:
             self.talks += fit
         return max(fit, key=lambda talk: len(talk.keys))
 
-    def _asked(self, span: Span) -> Asked:
+    def _asked(self, span: Span) -> ReadRequest:
         """What a call asks, its agent as request and span configure it together."""
-        asked = Asked(events.AgentConfigured(), [], [])
-        if found := request_in(span.asked):
-            asked = asked_as_answered(*found, decoded(span.answered))
-            self._note(span.asked_at, asked.unread)
+        read = self._requests.read(span.asked, span.answered)
+        if read is not None:
+            self._note(span.asked_at, read.unread)
         elif span.asked is None:
             self._lose(span.at, "what the model was asked is not recorded")
         else:
             self._lose(span.asked_at, "what the model was asked is in no shape that is known")
-        own = asked.agent
+        read = read or ReadRequest(events.AgentConfigured(), [], [])
+        own = read.agent
         names = (one.agent for one in (span, *self._holders(span)) if one.agent)
         agent = replace(
             own,
@@ -230,7 +232,7 @@ class Telling:
             params={**span.params, **own.params},
             tools=own.tools or self._tools(span),
         )
-        return asked._replace(agent=agent)
+        return read._replace(agent=agent)
 
     def _tools(self, span: Span) -> list[events.Tool]:
         if span.tools is None:
@@ -379,19 +381,3 @@ def _is_readable(span: Span) -> bool:
     asked = decoded(span.asked)
     is_text = isinstance(asked, str) or is_printed(asked)
     return not is_text and request_in(asked) is not None
-
-
-def _key(data: Any) -> str:
-    """What an event says, to find it again in the next request; "" where it says nothing."""
-    match data:
-        case events.UserUtterance(text=text, parts=parts):
-            said: list[Any] = ["user", text.strip(), shapes.attachments(parts)]
-        case events.AgentUtterance(text=text) if text.strip():
-            said = ["agent", text.strip()]
-        case events.ToolCall(name=name, arguments=arguments):
-            said = ["call", name, shapes.exact_arguments(arguments)]
-        case events.ToolResult(result=result):
-            said = ["result", result]
-        case _:
-            return ""
-    return msgspec.json.encode(said, order="deterministic").decode()
