@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -23,6 +24,12 @@ LIMIT_S = 60
 EVENTS = 600
 STATE = "/v1/streams/call-1/state"
 COMPARED = "/v1/compare?a=call-1&b=call-1~b"
+CONVERSATIONS = "/v1/conversations"
+LOOKED_FOR = [
+    ("/v1/events?type=note.taken", 422, "takes_too_long"),
+    ("/v1/events?category=call", 422, "takes_too_long"),
+    (CONVERSATIONS, 429, "overloaded"),
+]
 
 
 class Slow:
@@ -44,6 +51,11 @@ class Slow:
         self.began.release()
         self.goes_on.wait(LIMIT_S)
         return state
+
+    def look(self, heed: Callable[[], None]) -> None:
+        """Take a step before it is looked whether work is still wanted."""
+        self.step({}, None)
+        heed()
 
     def under(self, made: effort.Effort, *given: Any) -> Any:
         """The work, of which is known when nobody waits for it any more."""
@@ -73,6 +85,13 @@ def client() -> Iterator[httpx2.Client]:
         yield made
 
 
+def begun(client: httpx2.Client, asked: str) -> httpx2.Response:
+    """The answer to a question that was begun: a machine at work may not have come to it."""
+    while "such questions" in (answer := client.get(asked)).json()["detail"]:
+        pass
+    return answer
+
+
 @pytest.mark.parametrize("asked", [STATE, COMPARED])
 def test_a_caller_is_answered_in_time(
     client: httpx2.Client, slow: Slow, monkeypatch: pytest.MonkeyPatch, asked: str
@@ -80,7 +99,7 @@ def test_a_caller_is_answered_in_time(
     """Where it is not done by then, with a problem document; and the work ends."""
     monkeypatch.setattr(effort, "WORK_S_MAX", 0.3)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(client.get, asked)
+        waiting = pool.submit(begun, client, asked)
         assert slow.began.acquire(timeout=LIMIT_S)
         answer = waiting.result()
     assert (answer.status_code, answer.json()["code"]) == (422, "takes_too_long")
@@ -102,6 +121,51 @@ def test_nobody_is_worked_for_who_is_gone(client: httpx2.Client, slow: Slow, ask
     slow.goes_on.set()
     assert slow.ended.acquire(timeout=LIMIT_S)
     assert slow.steps < EVENTS
+
+
+@pytest.fixture
+def slow_look(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> Slow:
+    """Each look whether work is still wanted waits, as what it does between two of them would."""
+    monkeypatch.setattr(effort, "heed", partial(slow.look, effort.heed))
+    return slow
+
+
+@pytest.mark.parametrize(("asked", "status", "code"), LOOKED_FOR)
+def test_what_is_looked_for_is_answered_in_time(
+    client: httpx2.Client,
+    slow_look: Slow,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+    status: int,
+    code: str,
+) -> None:
+    """Events that may stand far apart, and conversations: who asks for those may come again."""
+    monkeypatch.setattr(effort, "WORK_S_MAX", 0.3)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(begun, client, asked)
+        assert slow_look.began.acquire(timeout=LIMIT_S)
+        answer = waiting.result()
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert ("retry-after" in answer.headers) == (status == 429)
+    slow_look.goes_on.set()
+    assert slow_look.ended.acquire(timeout=LIMIT_S)
+    monkeypatch.setattr(effort, "WORK_S_MAX", LIMIT_S)
+    assert client.get(asked).is_success
+
+
+def test_who_asks_for_conversations_waits_a_turn_and_no_longer(
+    client: httpx2.Client, slow_look: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are answered: the one with them, the other with when to come."""
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.get, CONVERSATIONS)
+        assert slow_look.began.acquire(timeout=LIMIT_S)
+        assert client.get("/health").is_success  # The server has begun to wait for the first.
+        monkeypatch.setattr(effort, "WORK_S_MAX", 0.05)
+        second = client.get(CONVERSATIONS)
+        assert (second.status_code, second.json()["code"]) == (429, "overloaded")
+        slow_look.goes_on.set()
+        assert first.result().is_success
 
 
 def test_so_many_are_worked_for_at_once(

@@ -118,7 +118,8 @@ def _endpoint(
             body = _decoded(decoder, body)
         stream = request.path_params.get("stream", "")
         async with desks.at(grant.tenant) as desk:
-            call = ServedCall(desk, grant, request, query, body, stream, allowed)
+            told = (grant, request, query, body, stream, allowed, desks.unread)
+            call = ServedCall(desk, *told)
             return await operation.handler(call)
 
     async def endpoint(request: Request) -> Response:

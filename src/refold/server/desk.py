@@ -15,6 +15,7 @@ from refold.engine.store import Store
 from refold.errors import Unavailable, UsageError
 from refold.server.access import Grant
 from refold.server.received import Teller
+from refold.server.sending import Room
 from refold.server.tail import Tail
 
 R = TypeVar("R")
@@ -79,7 +80,7 @@ class Desks:
     """
 
     def __init__(self, desk: Desk, tenant: Callable[[int], Store] | None) -> None:
-        self.own = desk
+        self.own, self.unread = desk, Room("events that subscribers have not read yet")
         self._tenant = tenant
         self._of: dict[int, asyncio.Task[Desk]] = {}
 
@@ -145,6 +146,7 @@ class ServedCall(NamedTuple):
 
     ``query`` and ``body`` are of the classes of its operation; ``body`` is bytes where that says
     so. ``stream`` is the one that the address names. ``allowed`` asks again whether they may.
+    ``unread`` is the room for what subscribers of all stores have not read yet.
     """
 
     desk: Desk
@@ -154,3 +156,4 @@ class ServedCall(NamedTuple):
     body: Any
     stream: str
     allowed: Callable[[], Grant]
+    unread: Room

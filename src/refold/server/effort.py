@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from refold.core.fold import Fold
 from refold.core.stored import Row
 from refold.engine.store import Store
-from refold.errors import Overloaded, UsageError
+from refold.errors import Overloaded, RefoldError, UsageError
 from refold.server.desk import WORKS_MAX, ServedCall
 
 if TYPE_CHECKING:
@@ -62,11 +63,26 @@ class HeedingFold(Fold[S]):
         return super().step(state, recorded)
 
 
-async def worked(call: ServedCall, work: Callable[[Store], R]) -> R:
+def heeded(found: Iterable[R]) -> Iterator[R]:
+    """The same one by one, as long as they are wanted."""
+    for one in found:
+        heed()
+        yield one
+
+
+def too_long() -> RefoldError:
+    """What is said of work that is not done in time."""
+    advice = "ask it of fewer events, up to a version or after a position"
+    return UsageError(f"not done in {WORK_S_MAX:.0f} s: {advice}", code="takes_too_long")
+
+
+async def worked(
+    call: ServedCall, work: Callable[[Store], R], *, late: Callable[[], RefoldError] = too_long
+) -> R:
     """What a function makes of a store; it looks by :func:`heed` whether it is still wanted.
 
-    Raises :class:`~refold.errors.UsageError` (``takes_too_long``) where it is not done in time,
-    and :class:`~refold.errors.Overloaded` where it was not begun.
+    Raises what ``late`` gives where it is not done in time, and
+    :class:`~refold.errors.Overloaded` where it was not begun.
     """
     effort = Effort()
     begun = call.desk.workers.submit(copy_context().run, _under, effort, work, call.desk.store)
@@ -80,12 +96,25 @@ async def worked(call: ServedCall, work: Callable[[Store], R]) -> R:
             return made
         if not begun.running():
             raise Overloaded(f"{WORKS_MAX} such questions are being answered: try later")
-        why = f"not done in {WORK_S_MAX:.0f} s: ask it of fewer events, up to a version"
-        raise UsageError(why, code="takes_too_long")
+        raise late()
     finally:
         effort.over = True
         gone.cancel()
         done.cancel()
+
+
+@asynccontextmanager
+async def in_turn(turns: asyncio.Lock) -> AsyncIterator[None]:
+    """One caller at a time; Overloaded for who would wait longer than for an answer."""
+    try:
+        async with asyncio.timeout(WORK_S_MAX):
+            await turns.acquire()
+    except TimeoutError:
+        raise Overloaded("others ask the same, and are not answered yet: try later") from None
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 def _under(effort: Effort, work: Callable[[Store], R], store: Store) -> R:

@@ -15,6 +15,7 @@ from refold.core.event import Kind, category_of
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import RefoldError, UsageError, log_went_back
+from refold.server import sending
 from refold.server.desk import ServedCall
 from refold.server.effort import gone_away
 from refold.server.problem import problem
@@ -30,7 +31,7 @@ EVENT_STREAM: Final = "text/event-stream"
 HEARTBEAT_S: Final = 15.0
 """A subscriber hears so often how far the log was looked at, and its token is looked at again."""
 EVENTS_PER_READ: Final = 256
-BYTES_PER_WRITE: Final = 64 * 1024
+BYTES_PER_WRITE: Final = sending.PIECE_BYTES
 RECONNECT_MS: Final = 1_000
 
 
@@ -40,7 +41,8 @@ async def subscribe(call: ServedCall) -> Response:
     The `id` of each is its position, its data the event as JSON. `Last-Event-ID` stands above
     `after`, so that a client that was broken off goes on without a gap or a double. Every 15 s a
     comment and an `id` alone say how far the log was looked at. Before the server ends, or where it
-    cannot go on, comes an event `problem` with a problem document.
+    cannot go on, comes an event `problem` with a problem document; so it does where all who follow
+    have more large events unread than the server holds (`overloaded`): come again later.
     """
     asked: OfFollowing = call.query
     after = _last_seen(call) or asked.after
@@ -63,20 +65,21 @@ def _last_seen(call: ServedCall) -> int | None:
 class EventStream(Response):
     """The events after a position for one subscriber.
 
-    It is written to as fast as it reads, and holds what was written last; it holds up nobody.
+    It is written to as fast as it reads, and holds what was written last; it holds up nobody. What
+    is over a piece has a place in the room of all who follow, until what comes next is written.
     """
 
     def __init__(
         self, call: ServedCall, after: int, categories: list[str] | None, types: list[str]
     ) -> None:
         self._call = call
-        self._tail = call.desk.tail
+        self._tail, self._unread = call.desk.tail, call.unread
         self._position = after
         self._categories = None if categories is None else frozenset(categories)
         self._types = frozenset(types)
         # Of each is looked whether all that it branched from may be seen: in the log, not here.
         self._of_branches = bool(call.grant.categories) and "~" in "".join(categories or ())
-        self._beat_at = 0.0
+        self._beat_at, self._held = 0.0, 0
         self.background = None
         self.status_code = 200
         self.init_headers({"content-type": EVENT_STREAM, "cache-control": "no-store"})
@@ -94,19 +97,23 @@ class EventStream(Response):
         self._tail.join()
         try:
             await written(send, b"retry: %d\n\n" % RECONNECT_MS)
-            while not gone.done() and self._tail.over is None:
-                await self._follow(send, gone)
-            if self._tail.over is not None:
-                await written(send, _problem(self._tail.over))
-            await send({"type": "http.response.body", "body": b""})
-        except RefoldError as error:
-            await written(send, _problem(error))
-            await send({"type": "http.response.body", "body": b""})
+            why = await self._until_over(send, gone)
+            await written(send, b"" if why is None else _problem(why), is_last=True)
         except TimeoutError:
             await cut(scope)
         finally:
             self._tail.leave()
+            self._unread.give(self._held)
             gone.cancel()
+
+    async def _until_over(self, send: Send, gone: asyncio.Future[None]) -> RefoldError | None:
+        """Send until the subscriber goes, or until there is no more: then why."""
+        try:
+            while not gone.done() and self._tail.over is None:
+                await self._follow(send, gone)
+        except RefoldError as error:
+            return error
+        return self._tail.over
 
     async def _follow(self, send: Send, gone: asyncio.Future[None]) -> None:
         """Send what there is, or wait until there is more."""
@@ -115,17 +122,26 @@ class EventStream(Response):
         if now >= self._beat_at:
             self._beat_at = now + HEARTBEAT_S
             self._call.allowed()
-            await written(send, b":\nid: %d\n\n" % self._position)
+            await self._write(send, b":\nid: %d\n\n" % self._position)
         before = self._position
         frames = await self._next()
         if frames:
-            await written(send, frames)
+            await self._write(send, frames)
         elif self._position == before:
             await asyncio.wait(
                 {gone, moved},
                 timeout=self._beat_at - now,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+
+    async def _write(self, send: Send, piece: bytes) -> None:
+        """Write, when what was written before is read."""
+        share = max(0, len(piece) - BYTES_PER_WRITE)
+        self._unread.take(share, most=sending.FOLLOWED_BYTES_MAX)
+        self._held += share
+        await written(send, piece)
+        self._unread.give(self._held - share)
+        self._held = share
 
     async def _next(self) -> bytes:
         """The frames of the next events; empty where none that is wanted is there."""

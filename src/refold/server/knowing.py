@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from refold.core.event import category_of, parse_event_id
 from refold.core.fold import Fold
 from refold.engine.branch import Branch
 from refold.engine.store import Store
-from refold.errors import UsageError
+from refold.errors import Overloaded, UsageError
 from refold.jsontext import exact
 from refold.ledger import Portfolio
 from refold.ports import StreamInfo
@@ -22,7 +23,7 @@ from refold.readmodels import Wanted, find
 from refold.server import wire
 from refold.server.access import Grant
 from refold.server.desk import ServedCall
-from refold.server.effort import HeedingFold, heed, worked
+from refold.server.effort import HeedingFold, heed, heeded, in_turn, worked
 from refold.times import not_reached, rfc3339, to_us
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
@@ -85,8 +86,10 @@ async def conversations(call: ServedCall) -> wire.ConversationsAnswer:
     _check_prompt(call.grant, wanted)
 
     def found(store: Store) -> wire.ConversationsAnswer:
-        fit = find(store, wanted, among=call.grant.has, rows=call.desk.rows)
-        listed = [info for info in _streams(store, call.grant) if info.stream in fit.streams]
+        how: Any = {"rows": call.desk.rows, "progress": lambda *_: heed()}
+        fit = find(store, wanted, among=call.grant.has, **how)
+        streams = heeded(_streams(store, call.grant))
+        listed = [info for info in streams if info.stream in fit.streams]
         listed.sort(key=lambda info: (-info.recorded_at_us, info.stream))
         shown = listed[skipped : skipped + limit]
         return wire.ConversationsAnswer(
@@ -96,8 +99,13 @@ async def conversations(call: ServedCall) -> wire.ConversationsAnswer:
             [name for name in fit.unread if call.grant.has(name)],
         )
 
-    async with call.desk.finding:
-        return await call.desk.read(found)
+    async with in_turn(call.desk.finding):
+        return await worked(call, found, late=_unfinished)
+
+
+def _unfinished() -> Overloaded:
+    # Of what was done in time nothing is lost: who comes again finds it done.
+    return Overloaded("what conversations are found by is not up to date yet: try later")
 
 
 def _given(query: Any) -> dict[str, Any]:
@@ -133,9 +141,9 @@ def _check_prompt(grant: Grant, wanted: Wanted) -> None:
         )
 
 
-def _streams(store: Store, grant: Grant) -> list[StreamInfo]:
+def _streams(store: Store, grant: Grant) -> Iterator[StreamInfo]:
     names: list[str | None] = [*sorted(grant.categories)] or [None]
-    return [info for name in names for info in store.streams(category=name)]
+    return (info for name in names for info in store.streams(category=name))
 
 
 def _conversation(info: StreamInfo) -> wire.ConversationAnswer:

@@ -46,8 +46,8 @@ def _reading(
     return Endpoint("GET", path, handler, gives, query=query, **how)
 
 
-_LONG: Final = (404, 422, 429)
-"""What is worked for beside may be nowhere, too much, or have to wait."""
+_LONG: Final = (422, 429)
+"""What is worked for beside may be too much, or have to wait."""
 
 OPERATIONS: Final = (
     Endpoint(
@@ -64,16 +64,17 @@ OPERATIONS: Final = (
         "/v1/streams/{stream}/events", reading.stream_events, wire.EventPage, 404,
         query=wire.OfStream,
     ),
-    _reading("/v1/events", reading.log_events, wire.EventPage, query=wire.OfLog),
+    _reading("/v1/events", reading.log_events, wire.EventPage, *_LONG, query=wire.OfLog),
     _reading(
-        "/v1/streams/{stream}/state", knowing.state, wire.StateAnswer, *_LONG, query=wire.OfState
+        "/v1/streams/{stream}/state", knowing.state, wire.StateAnswer, 404, *_LONG,
+        query=wire.OfState,
     ),
     _reading(
-        "/v1/conversations", knowing.conversations, wire.ConversationsAnswer,
+        "/v1/conversations", knowing.conversations, wire.ConversationsAnswer, 429,
         query=wire.OfConversations,
     ),
     _reading(
-        "/v1/compare", knowing.compare, wire.ComparisonAnswer, *_LONG, query=wire.OfComparison
+        "/v1/compare", knowing.compare, wire.ComparisonAnswer, 404, *_LONG, query=wire.OfComparison
     ),
     _reading(
         "/v1/subscribe", following.subscribe, str, 410,

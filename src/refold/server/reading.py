@@ -10,6 +10,7 @@ from refold._version import __version__
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.server.desk import ServedCall
+from refold.server.effort import heeded, worked
 from refold.server.wire import EventAnswer, EventPage, Health, OfLog, OfStream
 
 PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -39,15 +40,17 @@ async def log_events(call: ServedCall) -> EventPage:
     """
     asked: OfLog = call.query
     categories = call.grant.among(asked.category)
+    # What is wanted may stand far apart, or nowhere.
+    is_narrowed = categories is not None or bool(asked.type)
 
     def page(store: Store) -> EventPage:
         head = store.log_head()
         found = store.read_all(after=asked.after, categories=categories, types=asked.type or None)
-        events, end = paged(call.grant.visible(store, found), asked.limit)
+        events, end = paged(call.grant.visible(store, heeded(found)), asked.limit)
         last = events[-1].position if events else asked.after
         return EventPage(told(events), max(last, head) if end else last, end)
 
-    return await call.desk.read(page)
+    return await (worked(call, page) if is_narrowed else call.desk.read(page))
 
 
 async def health(call: ServedCall) -> Health:

@@ -16,6 +16,8 @@ SLOW_S_MAX: Final = 60.0
 """Who takes nothing for so long is let go."""
 ANSWERS_BYTES_MAX: Final = 256 * 1024 * 1024
 """What answers that are not read yet hold together."""
+FOLLOWED_BYTES_MAX: Final = 256 * 1024 * 1024
+"""What subscribers have not read yet holds together, beside a piece for each of them."""
 PIECE_BYTES: Final = 64 * 1024
 """So much is handed on at once; what is not yet handed on is not copied."""
 

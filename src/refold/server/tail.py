@@ -12,7 +12,7 @@ import msgspec
 
 from refold.core.recorded import Recorded
 from refold.engine.aio import AsyncStore
-from refold.errors import RefoldError, StoreClosed
+from refold.errors import RefoldError, StoreClosed, Unavailable
 from refold.server.wire import EventAnswer
 
 KEPT_EVENTS_MAX: Final = 1_024
@@ -91,6 +91,7 @@ class Tail:
     async def _read(self) -> None:
         try:
             self._kept.clear()
+            self._bytes = 0
             self._start = self.position = await self._shared.log_head()
             self._ring()
             async with self._shared.subscribe(after=self.position) as events:
@@ -99,6 +100,9 @@ class Tail:
             self.end(StoreClosed("the store is closed"))
         except RefoldError as error:
             self.end(error)
+        except Exception as error:
+            self.end(Unavailable(f"the log cannot be followed: {error}"))
+            raise
 
     def _keep(self, recorded: Recorded) -> None:
         self._kept.append(Framed(recorded))
