@@ -110,7 +110,7 @@ def test_the_name_of_a_conversation_leaves_while_nothing_is_installed_alone(
             client.post(f"{server.url}/v1/chat/completions", json={"messages": []})
     capture.uninstall()
     assert not any("x-refold-conversation" in each.headers for each in server.received)
-    with httpx2.Client(headers=named) as client:
+    with httpx2.Client(headers=named, timeout=60) as client:
         client.post(f"{server.url}/v1/chat/completions", json={"messages": []})
     assert server.received[-1].headers["x-refold-conversation"] == "call-42"
     assert types(tmp_path / "a.db").count("model.request") == 2
@@ -421,7 +421,7 @@ from refold import capture
 
 def ask(n):
     body = {"messages": [{"role": "user", "content": f"Hi {n}"}]}
-    httpx2.post(sys.argv[2] + "/v1/chat/completions", json=body)
+    httpx2.post(sys.argv[2] + "/v1/chat/completions", json=body, timeout=60)
 
 if __name__ == "__main__":
     capture.install(sys.argv[1])

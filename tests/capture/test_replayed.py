@@ -64,7 +64,7 @@ def test_a_replay_can_send_the_very_bytes_that_were_sent(
     answer = speaker().answer(draw, speaker().agent(draw), streams=False)
     server.script = [Reply(json.dumps(answer).encode())]
 
-    with httpx2.Client() as http:
+    with httpx2.Client(timeout=60) as http:
 
         def same_again(request: ChatRequest) -> Any:
             stream, _, version = request.at.rpartition("@")

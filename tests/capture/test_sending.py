@@ -556,7 +556,7 @@ def test_a_name_that_cannot_be_had_does_not_fail_the_call(server: ModelServer) -
     def named(_: object) -> str:
         raise LookupError("nobody speaks")
 
-    with httpx2.Client() as made:
+    with httpx2.Client(timeout=60) as made:
         send = watched(httpx2.Client.send, httpx2, _taps(seen, every, named))
         request = made.build_request("POST", f"{server.url}/v1/chat/completions", json={})
         assert send(made, request).status_code == 200

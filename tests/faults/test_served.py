@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import httpx2
 
 import refold
 from tests.faults.judging import judge_diagnosis, judge_places
+from tests.support.postgres import free_port
 from tests.support.soak import bound, counted
 
 KILLS = bound(3, 20)
@@ -40,9 +40,7 @@ class Served:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with socket.socket() as at:
-            at.bind(("127.0.0.1", 0))
-            self.port = at.getsockname()[1]
+        self.port = free_port()
         self.said: list[Said] = []
         self.enough = threading.Condition()
         self.done = threading.Event()

@@ -105,11 +105,12 @@ def test_an_address_that_is_no_text_is_refused(client: httpx2.Client, path: str)
     assert (answer.status_code, answer.json()["code"]) == (400, "usage")
 
 
-def test_a_head_has_a_limit(client: httpx2.Client) -> None:
-    """Also where it comes at once."""
+def test_a_head_has_a_limit(here: TestClient, client: httpx2.Client) -> None:
+    """Where it comes at once, and in pieces, of which the first may be too much already."""
     for headers in ({"x": "x" * 40_000}, {f"x{n}": "x" * 99 for n in range(400)}):
-        answer = client.get("/health", headers=headers)
+        answer = here.get("/health", headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (400, "usage")
+        assert client.get("/health", headers=headers).status_code == 400
     assert client.get("/health", headers={"x": "x" * 20_000}).is_success
 
 

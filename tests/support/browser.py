@@ -130,5 +130,5 @@ def _tab(profile: Path, running: subprocess.Popen[bytes]) -> str:
         assert time.monotonic() < limit, "Chromium does not begin"
         time.sleep(0.05)
     port = told.read_text().splitlines()[0]
-    tabs = httpx2.get(f"http://127.0.0.1:{port}/json/list").json()
+    tabs = httpx2.get(f"http://127.0.0.1:{port}/json/list", timeout=LIMIT_S).json()
     return next(str(tab["webSocketDebuggerUrl"]) for tab in tabs if tab["type"] == "page")

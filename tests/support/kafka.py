@@ -25,6 +25,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from tests.house.tree import ROOT
+from tests.support.postgres import free_port
 
 BROKERS: Final = 3
 START_S: Final = 120
@@ -74,7 +75,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._who = _as_whom()
-        self.ports = [_free_port() for _ in range(BROKERS)]
+        self.ports = [free_port() for _ in range(BROKERS)]
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self.ports)
         self._brokers: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -82,7 +83,7 @@ class Cluster:
         """Lay out the folders; starts nothing."""
         assert (_JARS / "complete").exists(), "no Kafka: run `make system`"
         shutil.copytree(_JARS, self._folder / "jars")
-        controls = [_free_port() for _ in range(BROKERS)]
+        controls = [free_port() for _ in range(BROKERS)]
         voters = ",".join(f"{node}@127.0.0.1:{at}" for node, at in enumerate(controls, 1))
         for node, (port, control) in enumerate(zip(self.ports, controls, strict=True), 1):
             text = _SETTINGS.format(node=node, port=port, control=control, voters=voters)
@@ -209,12 +210,6 @@ def _as_whom() -> dict[str, Any]:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager

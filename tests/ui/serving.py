@@ -42,7 +42,8 @@ def serving(application: ASGIApp) -> Iterator[httpx2.Client]:
     while not server.started and time.monotonic() < until:
         time.sleep(0.01)
     try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{at.getsockname()[1]}") as client:
+        base = f"http://127.0.0.1:{at.getsockname()[1]}"
+        with httpx2.Client(base_url=base, timeout=2 * LIMIT_S) as client:
             yield client
     finally:
         server.should_exit = True
