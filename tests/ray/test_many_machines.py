@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -78,6 +78,20 @@ def once(child: subprocess.Popen[str], holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def at_work(
+    child: subprocess.Popen[str], cluster: RayCluster, what: str, but: Sequence[int] = ()
+) -> int:
+    """A process of a run that is at a function or actor, once there is one ``but`` these."""
+    found: list[int] = []
+
+    def is_found() -> bool:
+        found[:] = [pid for pid in cluster.workers(what) if pid not in but]
+        return bool(found)
+
+    once(child, is_found)
+    return found[0]
+
+
 def test_a_worker_is_lost_and_a_machine_and_every_result_is_there_once(
     cluster: RayCluster,
 ) -> None:
@@ -91,7 +105,7 @@ def test_a_worker_is_lost_and_a_machine_and_every_result_is_there_once(
         child = begun(address, cluster.address, server.url, "--max-tokens", str(10**12))
         answered: Callable[[], int] = lambda: server.counts()["answered"]  # noqa: E731
         once(child, lambda: answered() >= decisions // 4)
-        kill(cluster.workers("ask_part")[0])
+        kill(at_work(child, cluster, "ask_part"))
         once(child, lambda: answered() >= decisions // 2)
         cluster.kill_machine(2)
         said, counts = ended(child), server.counts()
@@ -123,11 +137,11 @@ def test_a_budget_is_held_over_all_workers(cluster: RayCluster, address: str) ->
 def test_with_who_grants_gone_nobody_asks_any_more(cluster: RayCluster, address: str) -> None:
     """The run ends, and says that it can be started again; what is missing is then asked."""
     with faulty() as server:
-        slowly = ("--requests-per-minute", "300")
+        slowly = ("--requests-per-minute", "120")
+        before = cluster.workers("Grants")  # Of a run that has ended it may be there yet.
         child = begun(address, cluster.address, server.url, *slowly)
         once(child, lambda: server.counts()["answered"] > 2)
-        (actor,) = cluster.workers("Grants")
-        kill(actor)
+        kill(at_work(child, cluster, "Grants", before))
         said = ended(child, code=3)
         assert "who grants requests is gone" in said["stderr"]
         asked = server.counts().total()
@@ -142,7 +156,7 @@ def test_ctrl_c_ends_all_workers_and_keeps_what_they_were_told(
 ) -> None:
     """Nothing goes on behind the back of who interrupts, and nothing is asked again."""
     with faulty() as server:
-        child = begun(address, cluster.address, server.url, "--requests-per-minute", "300")
+        child = begun(address, cluster.address, server.url, "--requests-per-minute", "120")
         once(child, lambda: server.counts()["answered"] > 2)
         child.send_signal(signal.SIGINT)
         said = ended(child, code=130)

@@ -29,8 +29,8 @@ small = dict(num_cpus=1, object_store_memory=80 * 2**20)
 head = dict(small, include_dashboard=False, ray_client_server_port=int(sys.argv[1]))
 cluster = Cluster(initialize_head=True, head_node_args=dict(head, node_ip_address="127.0.0.2"))
 for number in range(int(sys.argv[2]) - 1):
-    cluster.add_node(**small, node_ip_address=f"127.0.0.{number + 3}")
-cluster.wait_for_nodes()
+    cluster.add_node(wait=False, **small, node_ip_address=f"127.0.0.{number + 3}")
+cluster.wait_for_nodes(timeout=120)
 raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
 print(json.dumps(raylets), flush=True)
 sys.stdin.read()
