@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import refold
 from refold.conversation import Conversation
-from refold.conversation.events import AgentConfigured, AgentUtterance, Tool, UserUtterance
+from refold.conversation.events import (
+    AgentConfigured,
+    AgentUtterance,
+    Tool,
+    Usage,
+    UserUtterance,
+)
 from refold.freerun import Fixed, FreeRun, LiveRead, ToolPolicies
 from refold.replay import (
     Call,
@@ -345,3 +353,35 @@ def test_a_conversation_that_was_cut_off_in_its_first_turn_was_begun(store: refo
     assert (account.missing, account.never_begun, account.answered) == (7, 7, 0)
     (run,) = [one.run(store, 0) for one in replays(store)]
     assert (run.missing, run.never_begun) == (7, 7)
+
+
+def test_what_a_run_took_is_told_of_every_answer(store: refold.Store) -> None:
+    """Each that said so, of a walk that failed too, and of who played the user beside it."""
+    took = Usage(input_tokens=10, output_tokens=1)
+
+    def fails_late(request: ChatRequest) -> Any:
+        given = sum(message["role"] == "assistant" for message in request.messages)
+        if given == 3 and not failed:
+            failed.append(True)
+            raise ModelFailure("down", kind="error")
+        return replace(AS_RECORDED[given], usage=took, cost=Decimal("0.5"))
+
+    failed: list[bool] = []
+    for is_last in (False, True):
+        said = replay(store, ["call-1"], VARIANT, fails_late, mode=FreeRun())
+        of = (said.requests, said.usage_known, said.cost_known, said.cost)
+        assert of == ((4, 4, 4, Decimal(2)) if is_last else (4, 3, 3, Decimal("1.5")))
+        assert said.usage is not None
+        assert said.usage.input_tokens == 10 * said.usage_known
+
+    def user(request: ChatRequest) -> Any:
+        return replace(says("###STOP###"), usage=took)
+
+    mute = scripted([replace(says("No room."), usage=took, cost=Decimal(1))])
+    said = replay(store, ["call-1"], VARIANT, mute, mode=FreeRun(user=user))
+    assert (said.requests, said.usage_known, said.cost_known) == (2, 2, 1)
+    other, how = replace(VARIANT, label="b"), FreeRun()
+    stopped = replay(store, ["call-1"], other, fails_late, mode=how, max_cost=1)
+    assert stopped.stopped.startswith("the budget is spent")
+    assert 0 < stopped.requests == stopped.usage_known == stopped.cost_known
+    assert (stopped.answered, stopped.cost) == (0, stopped.requests * Decimal("0.5"))

@@ -24,7 +24,7 @@ from refold.freerun.policies import ToolPolicies
 from refold.freerun.user import UserSaid, checked, rule_user, user_request
 from refold.freerun.walk import Asks, AsksUser, CourseWalk, WalkTerms
 from refold.freerun.world import WorldOf
-from refold.replay.actions import total_cost
+from refold.replay.actions import known, total_cost
 from refold.replay.candidate import ModelFailure
 from refold.replay.course import Reason, record_of
 from refold.replay.decision import Action, Decision, decisions, priced, total_usage
@@ -36,6 +36,7 @@ from refold.replay.plan import plan_name
 from refold.replay.request import RequestMaker, configured_by
 from refold.replay.requests import Asker, Outcome
 from refold.replay.running import RunningReplay
+from refold.replay.summary import ReplaySummary
 
 OTHERS_FIRST_MAX: Final = 100
 """So often in a row another run may be first to store the next step of a conversation."""
@@ -43,24 +44,28 @@ OTHERS_FIRST_MAX: Final = 100
 
 @dataclass
 class WalkSpent:
-    """What the answers of a walk took in this run."""
+    """What the answers of a walk took in this run, the simulated user's too."""
 
     attempts: int = 0
     usages: list[Usage] = field(default_factory=list)
-    costs: list[Decimal | None] = field(default_factory=list)
+    costs: list[Decimal] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         """One more answer, or none after so many requests."""
         self.attempts += outcome.attempts
         if outcome.action is not None:
-            self.usages += [] if outcome.action.usage is None else [outcome.action.usage]
-            self.costs.append(outcome.action.cost)
+            self.usages += known([outcome.action.usage])
+            self.costs += known([outcome.action.cost])
 
-    @property
-    def outcome(self) -> Outcome:
-        """All of it, as if it had been one answer."""
-        cost = None if None in self.costs else total_cost(self.costs)
-        return Outcome(self.attempts, action=Action(usage=total_usage(self.usages), cost=cost))
+    def added_to(self, part: ReplaySummary) -> ReplaySummary:
+        """A summary with what is known of it; its requests are counted there."""
+        return replace(
+            part,
+            usage=total_usage([*known([part.usage]), *self.usages]),
+            usage_known=part.usage_known + len(self.usages),
+            cost=total_cost([part.cost, *self.costs]),
+            cost_known=part.cost_known + len(self.costs),
+        )
 
 
 @dataclass(kw_only=True)
@@ -77,6 +82,7 @@ class FreeRunning(RunningReplay):
     user_asker: Asker | None = None
     allow: Sequence[str] = ()
     _planning: Lock = field(default_factory=Lock)
+    _spent: dict[int, tuple[Task, WalkSpent]] = field(default_factory=dict)
 
     def _done(self, every: Set[str], branch: Iterable[Recorded]) -> Set[str]:
         """All of them where the course is over: a conversation is walked as a whole."""
@@ -113,6 +119,10 @@ class FreeRunning(RunningReplay):
                 async with self.user_asker or nullcontext():
                     await super().work_off(asker, workers)
             finally:
+                for task, spent in self._spent.values():  # They were stopped in the midst.
+                    part = self.parts[task.place]
+                    part = replace(part, requests=part.requests + spent.attempts)
+                    self.parts[task.place] = spent.added_to(part)
                 if not self.terms:
                     for name, run in planned:
                         self.store.append(name, [outside.told(run)])
@@ -124,7 +134,8 @@ class FreeRunning(RunningReplay):
 
     async def _ask(self, asker: Asker, task: Task) -> Outcome:
         """CourseWalk a conversation to its end, each step stored before the next is asked."""
-        spent = WalkSpent()
+        _, spent = self._spent.setdefault(id(task), (task, WalkSpent()))
+        spent.attempts = 0  # Those of an earlier try are counted with its failure.
         for _ in range(OTHERS_FIRST_MAX):
             walk = await asyncio.to_thread(self._begun, task)
             try:
@@ -171,8 +182,7 @@ class FreeRunning(RunningReplay):
             if self.is_stopping:
                 raise asyncio.CancelledError
             if isinstance(what, Asks):
-                outcome = await asker.ask(what.request)
-                outcome = self._priced(task, outcome)
+                outcome = self._priced(task.request.model, await asker.ask(what.request))
                 spent.add(outcome)
                 if outcome.action is not None:
                     events = await asyncio.to_thread(walk.step, outcome.action)
@@ -183,9 +193,9 @@ class FreeRunning(RunningReplay):
                 else:
                     return replace_fields(outcome, attempts=spent.attempts)
             elif isinstance(what, AsksUser):
-                said = await self._spoken(task, what)
+                said = await self._spoken(task, what, spent)
                 if isinstance(said, Outcome):
-                    return replace_fields(said, attempts=spent.attempts + said.attempts)
+                    return replace_fields(said, attempts=spent.attempts)
                 events = walk.said(said)
             else:
                 events = what.events
@@ -194,7 +204,7 @@ class FreeRunning(RunningReplay):
             except InvalidEvent as error:
                 why = f"the answer cannot be stored: {error}"
                 return Outcome(spent.attempts, failure=ModelFailure(why, kind="garbage"))
-        return spent.outcome
+        return Outcome(spent.attempts, action=Action())
 
     def _store(self, task: Task, walk: CourseWalk, events: Sequence[object]) -> None:
         """Put the next step on the branch, once, and go on with what is there."""
@@ -210,7 +220,7 @@ class FreeRunning(RunningReplay):
         )
         walk.take(self.store.read(branch, from_version=walk.version + 1), is_new=True)
 
-    async def _spoken(self, task: Task, what: AsksUser) -> UserSaid | Outcome:
+    async def _spoken(self, task: Task, what: AsksUser, spent: WalkSpent) -> UserSaid | Outcome:
         """What the simulated user says, whose faults are looked for, or why it gives no answer."""
         history = await asyncio.to_thread(self._hidden.read, task.stream)
         try:
@@ -220,7 +230,9 @@ class FreeRunning(RunningReplay):
         if self.user_asker is None:
             return checked(goal, what.heard, rule_user(goal, what.heard))
         model = getattr(self.user_asker.candidate, "model", None)
-        outcome = await self.user_asker.ask(user_request(goal, what.heard, model=model))
+        asked = user_request(goal, what.heard, model=model)
+        outcome = self._priced(model, await self.user_asker.ask(asked))
+        spent.add(outcome)
         if outcome.failure is not None:
             why = f"the simulated user gave no answer: {outcome.failure.message}"
             # What it does not take is no fault of the candidate's.
@@ -233,11 +245,10 @@ class FreeRunning(RunningReplay):
 
     # -- what came of it ---------------------------------------------------------------------------
 
-    def _priced(self, task: Task, outcome: Outcome) -> Outcome:
+    def _priced(self, model: str | None, outcome: Outcome) -> Outcome:
         if outcome.action is None:
             return outcome
-        action = priced(outcome.action, task.request.model, self.prices)
-        return Outcome(outcome.attempts, action=action)
+        return Outcome(outcome.attempts, action=priced(outcome.action, model, self.prices))
 
     async def _put(self, task: Task, outcome: Outcome) -> None:
         """Count a conversation that was walked, or say where it got no answer."""
@@ -250,7 +261,8 @@ class FreeRunning(RunningReplay):
             got, at = await asyncio.to_thread(self._note, task, failed)
         task.left.decisions.clear()
         self._leases.give_back([branch])
-        part = self.parts[task.place].adding(at, outcome)
+        _, spent = self._spent.pop(id(task))
+        part = spent.added_to(self.parts[task.place].adding(at, outcome))
         others = count - 1 - got
         self.parts[task.place] = (
             replace(part, failed=part.failed + others, answered=part.answered + got)
