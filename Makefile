@@ -34,6 +34,7 @@ system: ## find what the tests need from the system; install it where that is De
 
 demo: setup ## record, replay and compare the demo calls (DB=postgresql://…: there)
 	@$(BIN)/refold demo $(if $(DB),--db '$(DB)')
+	@$(if $(DB),,printf '\nSee it all in your browser with this line:\n\n$(BIN)/refold ui --db refold-demo.db\n')
 
 docs: setup ## build the documentation as a site that needs no server, into build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build

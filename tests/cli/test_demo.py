@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import refold
+from refold.demo.ways import AT_ONCE, NO_TIME
 from tests.cli.running import Refold
 
 
@@ -21,6 +22,7 @@ def test_the_demo_tells_everything_and_writes_its_report(run: Refold, tmp_path: 
     assert "Look before you ship it" in first.out.partition("Would you ship the shorter prompt?")[2]
     todo = first.out.partition("What to do next")[2]
     assert "refold ui --db refold-demo.db" in todo
+    assert (tmp_path / "out.html").as_uri() in todo
     assert "<html" in (tmp_path / "out.html").read_text()
     (found,) = run("demo", "--report", "out.html", "--json").lines
     recorded = found["recorded"]
@@ -32,6 +34,16 @@ def test_the_demo_tells_everything_and_writes_its_report(run: Refold, tmp_path: 
     assert not (tmp_path / "refold.db").exists()
     shown = run("show", found["shown"], "--db", "refold-demo.db", "--json").lines
     assert found["transcript"][0]["id"] in [line["id"] for line in shown]
+    runs = run("replays", "--db", "refold-demo.db", "--json").lines
+    free = [line for line in runs if line["mode"] == "free-run"]
+    assert sorted(line["label"] for line in free) == [AT_ONCE, NO_TIME]
+    for line in free:
+        asked = ["compare", "--db", "refold-demo.db", "--variant", line["variant"], "--json"]
+        (told,) = run(*asked, "--primary", "same_course", "--margin", "25pt").lines
+        primary = told["verdicts"]["primary"]
+        assert primary["answer"] == (
+            "changed more than noise" if line["label"] == NO_TIME else "no change seen"
+        )
 
 
 @pytest.mark.parametrize("args", [["--seed", "-1"], ["--report", "gone/out.html"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -43,7 +44,7 @@ def demo_command(url: str, seed: int, report: str) -> None:
     # A store that somebody works with is refused, wherever it was named.
     with suppress(NotFound), opened(url) as store:
         for info in store.streams():
-            if not info.stream.startswith(("call-", "replay~")):
+            if not info.stream.startswith(("call-", "steady-", "replay~")):
                 raise UsageError(f"{address(url)} holds {info.stream!r}: give another with --db")
     with output.progress("demo") as tell, Demo() as server:
         result = server.run(
@@ -70,6 +71,7 @@ def _lines(result: DemoResult) -> Iterator[str]:
 def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
     """What is shown of a run, and how the command line shows it of any store."""
     db, shown = f" --db {result.store}", result.shown
+    report = Path(result.report).absolute().as_uri()
     yield f"Recorded {result.recorded.calls} calls in {result.store}", [_recorded(result.recorded)]
     yield f"One of them: refold show {shown}{db}", printing.transcript_lines(result.transcript)
     moments = map(_moment, (result.half_way, result.at_end))
@@ -90,7 +92,7 @@ def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
         "What to do next",
         [
             f"look at every call in the browser: refold ui{db}",
-            f"look at {result.report}: the conversations side by side, behind every figure",
+            f"look at {report}: the conversations side by side, behind every figure",
             f"stop such a change: {gate}",
             "do it with your own conversations and prompt: refold import FILE, refold gate --help",
         ],
@@ -102,7 +104,8 @@ def _led(result: DemoResult) -> Iterator[str]:
         yield shown.says
         for one in shown.comparisons:
             calls = counted(one.figures.conversations, "call")
-            yield f"  {one.mode}: {one.partings} of {calls} part from the record"
+            told = f"{one.mode}: {one.partings} of {calls} part from the record"
+            yield f"  {told}. {one.verdicts.ship}"
 
 
 def _recorded(figures: CallFigures) -> str:

@@ -58,7 +58,7 @@ def record_calls(
     progress: Callable[[int, int], None],
     temperature: float = 0.7,
 ) -> None:
-    """Let a seed's callers call, one after the other; each call is one of ``streams``.
+    """Let a seed's callers call, one after the other, the first as one of ``streams`` each.
 
     ``progress`` is called with how many calls are recorded, and of how many.
     """
@@ -68,12 +68,12 @@ def record_calls(
         if caller.intent in ("move", "cancel"):
             clinic.give_appointment(caller.patient)
     clock = Clock(MONDAY)
-    for caller, stream in zip(people, streams, strict=True):
+    for caller, stream in zip(people, streams, strict=False):
         with _picked_up(store, stream, caller, clock, temperature) as session:
             ended = _Call(store, session, endpoint, caller, clinic, clock).talk()
             session.ended(ended, occurred_at=clock.pass_s(PAUSE_S))
         clock.pass_s(45 + 30 * (caller.number % 5))
-        progress(caller.number, len(people))
+        progress(caller.number, len(streams))
 
 
 def _picked_up(

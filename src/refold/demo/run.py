@@ -39,10 +39,11 @@ TITLE: Final = "Larkspur Clinic reception: a shorter prompt"
 QUESTION: Final = Question(primary="same_calls")
 """What is asked of the comparison: does the shorter prompt still call the same tools?"""
 
+STEADY: Final = "steady"
+"""The category of calls that leave nothing to chance."""
+WITHOUT_CHANCE: Final[dict[str, Any]] = {"temperature": 0.0, "progress": lambda *_: None}
 OWN_WAYS_CALLS: Final = 12
 """On so many calls two agents show what only a free run can tell."""
-_SHOWN: Final[dict[int, list[ToldBeside]]] = {}
-"""What came of that, by the seed: the same every time."""
 
 NOTE = (
     "The agent of this demo is a rule-based stand-in for a model: it follows the rules that it "
@@ -100,7 +101,8 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     ``shown`` is the stream that ``transcript``, ``half_way``, ``at_end`` and ``what_if`` are of.
     ``timings_s`` has the seconds of each step and ``total``; ``requests`` counts what the local
     server answered, 0 when everything was there from a run before. ``own_ways`` are two agents that
-    go on with their own answers, on calls that are kept in memory alone.
+    go on with their own answers, on calls of the same callers to an agent without any chance: the
+    streams ``steady-701``, ``steady-702``, … for seed 7.
     """
 
     note: str
@@ -186,16 +188,17 @@ class Demo(DemoServer):
             progress("replay", done, total)
 
         with _timed("record", timings_s):
-            streams, reused = self._calls(store, seed, progress)
+            count, tell_calls = sum(times for _, _, times in PLANS), partial(progress, "record")
+            steady, _ = self._calls(store, STEADY, OWN_WAYS_CALLS, seed=seed, **WITHOUT_CHANCE)
+            streams, reused = self._calls(store, "call", count, seed=seed, progress=tell_calls)
         with _timed("replay", timings_s):
             how: Any = {"workers": 2, "primary": QUESTION.primary, "progress": tell}
             asked = replay(store, streams, variant, self._endpoint(), control=control, **how)
         repeated, replayed = asked.parts
         with _timed("compare", timings_s):
             comparison = compare(store, streams, variant, control=control, question=QUESTION)
-        requests = self.requests - asked_before
-        with _timed("own ways", timings_s):
-            beside = self._own_ways(seed)
+        with _timed("own ways", timings_s), closing(self._endpoint()) as endpoint:
+            beside = own_ways(store, steady, endpoint)
         with _timed("report", timings_s):
             how = {"read": store.read, "title": TITLE, "note": NOTE, "beside": beside}
             write_report(comparison, report, **how)
@@ -218,17 +221,18 @@ class Demo(DemoServer):
                 comparison=replace(comparison, conversations=list(comparison.conversations)),
                 report=str(report),
                 own_ways=beside,
-                requests=requests,
+                requests=self.requests - asked_before,
                 timings_s=timings_s,
             )
         timings_s["total"] = round(perf_counter() - began_s, 3)
         return result
 
-    def _calls(self, store: refold.Store, seed: int, progress: Progress) -> tuple[list[str], int]:
-        """The streams of the seed's calls, recorded now or found; and how many were found."""
-        count = sum(times for _, _, times in PLANS)
+    def _calls(
+        self, store: refold.Store, category: str, count: int, *, seed: int, **how: Any
+    ) -> tuple[list[str], int]:
+        """The streams of the seed's first calls, recorded now or found; and how many were found."""
         for again in ("", *(f"-{run}" for run in range(2, RUNS_MAX + 1))):
-            streams = [f"call-{seed * 100 + number}{again}" for number in range(1, count + 1)]
+            streams = [f"{category}-{seed * 100 + number}{again}" for number in range(1, count + 1)]
             there = [store.head(stream) >= 0 for stream in streams]
             if all(there) and all(_is_whole(store, stream) for stream in streams):
                 return streams, count
@@ -239,18 +243,8 @@ class Demo(DemoServer):
         with closing(self._endpoint()) as endpoint:
             # The first request pays for loading the HTTP client, and no call should.
             endpoint(ChatRequest(messages=[{"role": "user", "content": ""}], model=self.model))
-            record_calls(store, streams, endpoint, seed=seed, progress=partial(progress, "record"))
+            record_calls(store, streams, endpoint, seed=seed, **how)
         return streams, 0
-
-    def _own_ways(self, seed: int) -> list[ToldBeside]:
-        """Two agents let go on by themselves, on calls of the same callers without any chance."""
-        if seed not in _SHOWN:
-            streams = [f"call-{n}" for n in range(1, 1 + sum(times for _, _, times in PLANS))]
-            with refold.open("memory:") as store, closing(self._endpoint()) as endpoint:
-                telling: Any = {"progress": lambda *_: None, "temperature": 0.0}
-                record_calls(store, streams, endpoint, seed=seed, **telling)
-                _SHOWN[seed] = own_ways(store, streams[:OWN_WAYS_CALLS], endpoint)
-        return _SHOWN[seed]
 
     def _endpoint(self) -> ChatEndpoint:
         # No key: the environment's may be a real one, and none of the demo's business.

@@ -19,7 +19,7 @@ from refold.demo.agent import AgentReply, answer
 from refold.demo.listen import listen
 from refold.demo.tables import slot_label
 from refold.freerun import FreeRun
-from refold.replay import ChatEndpoint, Variant, compare, replay
+from refold.replay import ChatEndpoint, Question, Variant, compare, replay
 from refold.replay.report import ToldBeside
 
 NO_TIME: Final = "refold-demo-names-no-time"
@@ -45,6 +45,9 @@ def _asks_at_once(request: Mapping[str, Any]) -> AgentReply:
     return AgentReply(f"Very well. {reply.text}" if reply.text else "", reply.calls)
 
 
+OF_DECISIONS: Final = Question(primary="same_calls", margin=0.25)
+OF_CALLS: Final = Question(primary="same_course", margin=0.25)
+"""What is asked of single decisions, and of whole calls; a dozen calls tell no less apart."""
 WAYS: Final[dict[str, Callable[[Mapping[str, Any]], AgentReply]]] = {
     NO_TIME: _names_no_time,
     AT_ONCE: _asks_at_once,
@@ -58,11 +61,18 @@ _SAYS: Final = {
 
 def own_ways(store: refold.Store, streams: list[str], endpoint: ChatEndpoint) -> list[ToldBeside]:
     """Both agents on recorded calls: asked at every decision, and let go on by themselves."""
-    shown = []
+    shown, control = [], Variant(params={"seed": 1})
     for model, says in _SAYS.items():
-        variant = Variant(model=model, label=model)
-        replay(store, streams, variant, endpoint, workers=2)
-        free = replay(store, streams, variant, endpoint, mode=FreeRun(), workers=2)
-        both = [compare(store, streams, one) for one in (variant, free.variant)]
+        variant, free = Variant(model=model, label=model), FreeRun()
+        replay(store, streams, variant, endpoint, control=control, **_declaring(OF_DECISIONS))
+        replay(store, streams, variant, endpoint, mode=free, **_declaring(OF_CALLS))
+        both = [
+            compare(store, streams, variant, control=control, question=OF_DECISIONS),
+            compare(store, streams, free.stamped(variant), question=OF_CALLS),
+        ]
         shown.append(ToldBeside(says, [replace(one, conversations=[]) for one in both]))
     return shown
+
+
+def _declaring(question: Question) -> dict[str, Any]:
+    return {"primary": question.primary, "margin": question.margin, "workers": 2}

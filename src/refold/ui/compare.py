@@ -13,6 +13,7 @@ from refold.replay.compare import Conversations
 from refold.replay.plan import plan_name, plan_of
 from refold.replay.replays import ReplayBranch, replay_on
 from refold.replay.report import render
+from refold.replay.report.courses import course_rows
 from refold.replay.report.facts import SHARED, ComparedFact, answered, came, facts
 from refold.replay.report.pairs import paired_rows
 from refold.replay.report.turns import TurnRow, conversation_rows, without_redacted
@@ -115,9 +116,13 @@ def compared(store: Store, a: str, b: str) -> Compared:
     prices = None if plan is None else plan.terms.prices
     answers = Conversations(store, [a], replayed.variant, replayed.sample, prices=prices)
     for one in answers.of(a):
-        rows = list(conversation_rows(without_redacted(one, history), history))
-        told = facts(came(history), answered(one, history), rows)
-        return Compared(a, b, replayed, told, rows)
+        own = without_redacted(one, history)
+        if one.led is None:
+            rows, other_came = list(conversation_rows(own, history)), answered(one, history)
+        else:
+            course = list(store.read(b))
+            rows, other_came = list(course_rows(own, history, course)), came(course)
+        return Compared(a, b, replayed, facts(came(history), other_came, rows), rows)
     raise UsageError(f"{b} cannot be read: refold verify says where")
 
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 from shlex import quote
 from typing import Any, Final, NamedTuple
 
+from refold.replay.arms import measured
 from refold.replay.compare import Comparison
-from refold.replay.metrics import METRICS
 from refold.replay.plan import ReplayPlan
 from refold.replay.variant import Variant
 
@@ -76,7 +76,7 @@ def after_replay(
 def asking_again(plan: ReplayPlan, *, has_control: bool) -> list[str] | None:
     """The command that a replay was begun with, but for what it was asked of.
 
-    None where a line cannot say all of it, such as tools.
+    None where a line cannot say all of it, such as tools, or what stood in for them.
     """
     variant, terms = plan.variant, plan.terms
     api = next((api for end, api in _APIS.items() if (plan.endpoint or "").endswith(end)), None)
@@ -84,6 +84,7 @@ def asking_again(plan: ReplayPlan, *, has_control: bool) -> list[str] | None:
         api is not None
         and plan.endpoint is not None
         and variant.tools is None
+        and variant.mode is None
         and terms.sample == 0
         and terms.model == variant.model
         and len(plan.versions) <= STREAMS_MAX
@@ -122,7 +123,7 @@ def _comparing(plan: ReplayPlan | None, comparison: Comparison) -> list[str]:
 def _judged_by(plan: ReplayPlan) -> list[str]:
     """What a replay is judged by, of what the commands take by themselves."""
     terms, words = plan.terms, list[str]()
-    metric = METRICS.get(terms.primary or "")
+    metric = measured(mode=plan.variant.made).get(terms.primary or "")
     if metric is not None:
         words += [f"--primary={metric.name}"]
         words += [] if terms.margin is None else [f"--margin={_amount(terms.margin, metric.unit)}"]

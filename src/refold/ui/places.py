@@ -17,6 +17,7 @@ from refold.replay.report import render
 from refold.replay.report.links import Link, anchor
 from refold.replay.report.lists import BESIDE_RECORD, OF_CONTROL, Lists, place_of
 from refold.replay.report.paging import Pack, Paged
+from refold.replay.report.turns import Read, nothing_read
 from refold.replay.variant import REPLAY_MARK, branch_name
 
 CONVERSATIONS: Final = "conversations"
@@ -25,7 +26,7 @@ _ASSESSED: Final = ("other-action", "same-action")
 _GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "assessed": _ASSESSED,
     "throughout": ("other-throughout", "same-throughout"),
-    "left-out": ("failed", "missing", "never-begun", "later"),
+    "left-out": (*("failed", "missing", "never-begun", "later", "conditional", "excluded"),),
     "called": ("called:other", "called:same"),
     "spoke": ("spoke:other", "spoke:same"),
     "levels": [f"level:{level}" for level in LEVELS],
@@ -93,9 +94,11 @@ class PlacesBehind(Lists):
         self._terms = cast("Conversations", comparison.conversations).terms
         self._tallies = defaultdict[tuple[str, int], Tally](Tally)
 
-    def add(self, pair: AnsweredBeside, history: Sequence[Recorded]) -> None:
+    def add(
+        self, pair: AnsweredBeside, history: Sequence[Recorded], read: Read = nothing_read
+    ) -> None:
         """One more conversation, with what both sides answered."""
-        super().add(pair, history)
+        super().add(pair, history, read)
         of_control = pair.against if self._comparison.control is not None else []
         for role, of in (("candidate", pair.candidate), ("control", of_control)):
             for one in of:

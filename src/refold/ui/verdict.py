@@ -205,7 +205,7 @@ def question_of(plan: ReplayPlan | None) -> tuple[Question, list[str]]:
     primary = None if plan is None else plan.terms.primary
     if plan is None or primary is None:
         return Question(), []
-    if primary in measured():
+    if primary in measured(mode=plan.variant.made):
         return Question(primary=primary, margin=plan.terms.margin), []
     said = f"{primary} was to decide, which is a check or a judge; here {PRIMARY} does"
     return Question(), [said]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import nlargest
 from statistics import fmean
 from typing import Any, ClassVar, Final
@@ -22,9 +22,11 @@ from refold.replay.metrics import METRICS, Metric, Observation, observations
 from refold.replay.pairing import pairs_of
 from refold.replay.recorded import RecordedTask, RecordedTry
 from refold.replay.report import render, turns
+from refold.replay.report.courses import course_rows
 from refold.replay.report.links import Link, anchor, event_anchor
 from refold.replay.report.paging import Pack, Paged
 from refold.replay.report.patterns import Patterns
+from refold.replay.report.turns import Read, nothing_read
 
 CONVERSATIONS_SHOWN_MAX: Final = 10_000
 """Those after them are counted and listed, without their turns."""
@@ -123,14 +125,12 @@ class _Shown:
         self,
         macro: str,
         one: ConversationComparison,
-        history: Sequence[Recorded],
+        rows: Iterable[turns.TurnRow],
         *about: object,
-        until: int | None = None,
     ) -> None:
         if len(self._shown) < CONVERSATIONS_SHOWN_MAX:
             self._shown.add(one.stream)
             place = self.conversation(one.stream)
-            rows = turns.conversation_rows(one, history, until)
             written = render.macro("conversation.html", macro, place, rows, *about)
             self.turns.add(written, place.anchor or "")
 
@@ -149,12 +149,16 @@ class Lists(_Shown):
         self.scored = [one.metric for one in verdicts if one.metric.name not in METRICS]
         self._has_control = has_control
 
-    def add(self, pair: AnsweredBeside, history: Sequence[Recorded]) -> None:
-        """One more conversation, with what both sides answered."""
+    def add(
+        self, pair: AnsweredBeside, history: Sequence[Recorded], read: Read = nothing_read
+    ) -> None:
+        """One more conversation, with what both sides answered; ``read`` gives their branches."""
         for number, compared in enumerate(pair.candidate):
             # A further sample stands under the name of its branch: each turn has its own place.
             own = replace(compared, stream=compared.branch) if number else compared
-            self._answered(turns.without_redacted(own, history), history)
+            own = turns.without_redacted(own, history)
+            course = [] if compared.led is None else list(read(compared.branch))
+            self._answered(own, course_rows(own, history, course))
         decided = pair.candidate[0].decisions
         places = {one.at: place_of(self.event(pair.stream, one.at)) for one in decided}
         for control in pair.against if self._has_control else ():
@@ -167,8 +171,8 @@ class Lists(_Shown):
             )
             self._measure(verdict, new, old, places)
 
-    def _answered(self, one: ConversationComparison, history: Sequence[Recorded]) -> None:
-        self._show("replayed", one, history, one)
+    def _answered(self, one: ConversationComparison, rows: Iterable[turns.TurnRow]) -> None:
+        self._show("replayed", one, rows, one)
         scores = [(of, mean_of(observations([one], of))) for of in self.scored]
         self.rows.add(render.macro("rows.html", "row", one, self, scores))
         places = {each.at: place_of(self.event(one.stream, each.at)) for each in one.decisions}
@@ -220,9 +224,7 @@ class TaskLists(_Shown):
 
     all = "tasks"
 
-    def __init__(
-        self, verdicts: Verdicts, pack: Pack, read: Callable[[str], Iterable[Recorded]]
-    ) -> None:
+    def __init__(self, verdicts: Verdicts, pack: Pack, read: Read) -> None:
         super().__init__(verdicts, pack)
         self.metrics, self._read = [one.metric for one in verdicts], read
 
@@ -237,7 +239,8 @@ class TaskLists(_Shown):
                 # Something may have been redacted since.
                 made = turns.without_redacted(itself(one.stream, decisions(held)), history)
                 about = (f"{task.task}, {side}", one.values, self.metrics, level)
-                self._show("recorded", made, history, *about, until=one.until)
+                rows = turns.conversation_rows(made, history, one.until)
+                self._show("recorded", made, rows, *about)
         links = [[self.conversation(one.stream) for one in side] for side in (task.a, task.b)]
         self.rows.add(render.macro("rows.html", "task", task, links, values, level))
         place = render.macro("rows.html", "task_place", task, links)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,6 +18,7 @@ from refold.replay.recorded import RecordedComparison
 from refold.replay.report import turns
 from refold.replay.report.formatting import cut
 from refold.replay.report.text_diff import compare_lines
+from refold.replay.report.turns import Read, nothing_read
 from refold.replay.request import configured_by
 from refold.replay.variant import Variant
 
@@ -29,8 +30,6 @@ TITLES: Final = {
     "report.html": "Replay comparison",
     "recorded.html": "Comparison of two recordings",
 }
-
-Read = Callable[[str], Iterable[Recorded]]
 
 
 class ToldBeside(NamedTuple):
@@ -119,7 +118,7 @@ def recorded_values(
     """All that the template asks for of two recordings, but their title and note."""
     from refold.replay.report.lists import TaskLists
 
-    lists = TaskLists(comparison.verdicts, pack, read or (lambda _: []))
+    lists = TaskLists(comparison.verdicts, pack, read or nothing_read)
     for task in comparison.tasks:
         lists.add(task)
     lists.finish()
@@ -134,9 +133,10 @@ def report_values(comparison: Comparison, read: Read | None, pack: Pack) -> dict
     if not isinstance(compared, Conversations):
         raise UsageError("give a comparison as compare() makes it, with its store open")
     lists, recorded = Lists(comparison.verdicts, pack, has_control=has_control), RecordedUnder()
+    reading = read or nothing_read
     for pair in compared.beside():
-        history = [] if read is None else list(read(pair.stream))
-        lists.add(pair, history)
+        history = list(reading(pair.stream))
+        lists.add(pair, history, reading)
         recorded.add(history)
     lists.finish()
     return {"figures": comparison.figures, "lists": lists, **recorded.beside(comparison.variant)}

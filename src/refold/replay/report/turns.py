@@ -22,11 +22,21 @@ SPAN_MIN_US: Final = 1_000_000
 _NOTES: Final = (
     *("model.failed", "session.started", "session.ended", "playback.interrupted"),
     *("dtmf.received", "call.transferred", "call.held", "tool.decided"),
+    *("replay.diverged", "simulator.faulted"),
 )
 KINDS: Final = {"user.utterance": "user", "tool.result": "result", **dict.fromkeys(_NOTES, "note")}
 """The events that stand between the answers, and what kind of row each of them makes."""
 
 _OF_AN_ANSWER: Final = frozenset({"agent.utterance", "tool.call", "model.response"})
+
+
+Read = Callable[[str], Iterable[Recorded]]
+"""Gives the events of a stream."""
+
+
+def nothing_read(_stream: str) -> Iterable[Recorded]:
+    """Of no stream is anything known."""
+    return []
 
 
 class Side(msgspec.Struct, frozen=True):
