@@ -176,7 +176,7 @@ ONE: Final = re.compile(
 )
 ROW: Final = re.compile(
     r"<tr><td>(comparable|diverged|conditional|excluded|all)</td>"
-    r"<td>[^<]*</td><td class=\"?number\"?>([\d,]+)</td>"
+    r"<td>[^<]*</td><td class=\"?number\"?>(?:<a [^>]*>)?([\d,]+)<"
 )
 
 

@@ -157,7 +157,8 @@ class Lists(_Shown):
             # A further sample stands under the name of its branch: each turn has its own place.
             own = replace(compared, stream=compared.branch) if number else compared
             own = turns.without_redacted(own, history)
-            course = [] if compared.led is None else list(read(compared.branch))
+            is_parted = compared.led is not None and compared.led.parted is not None
+            course = list(read(compared.branch)) if is_parted else []
             self._answered(own, course_rows(own, history, course))
         decided = pair.candidate[0].decisions
         places = {one.at: place_of(self.event(pair.stream, one.at)) for one in decided}
