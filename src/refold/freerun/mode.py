@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from refold.errors import refuse_unless
 from refold.freerun.outside import places_of
-from refold.freerun.policies import ToolPolicies
+from refold.freerun.policies import ToolPolicies, code_told
 from refold.freerun.recorded_world import from_record
 from refold.freerun.running import FreeRunning
 from refold.freerun.world import WorldOf
@@ -47,14 +47,17 @@ class FreeRun:
     ) -> None:
         self._policies = tools or ToolPolicies()
         self._worlds = worlds or from_record(self._policies)
+        # Now, and not where it begins: an agent's own code may declare tools as it goes.
+        own = {} if worlds is None else {"worlds": code_told(worlds)}
+        self.tool_policies = {**self._policies.told, **own} or None
         self._user = user if user is None or user == RULES else candidate_of(user)
         self._allow = _checked(allow)
         self.user = named or _name(self._user)
 
     def stamped(self, variant: Variant) -> Variant:
-        """The variant that the answers of this mode are kept as."""
+        """The variant that the answers of this mode are kept as: another with other policies."""
         mode = FREE_RUN if self._user is None else SIMULATED_USER
-        return replace(variant, mode=mode, user=self.user)
+        return replace(variant, mode=mode, user=self.user, tool_policies=self.tool_policies)
 
     def running(self, how: RunOptions, prices: Prices, /) -> Callable[..., RunningReplay]:
         """What makes a run of it."""

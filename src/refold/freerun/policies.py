@@ -18,9 +18,10 @@ from typing import Any, Final, Protocol, get_args
 import msgspec
 
 from refold.conversation.events import Effect
+from refold.core.fingerprint import code_of, digest_of
 from refold.core.recorded import Recorded
 from refold.errors import UsageError
-from refold.recording.declared import effect_of
+from refold.recording.declared import declared_effects, effect_of
 from refold.replay.checks.reading import named_object
 from refold.replay.decision import Call
 from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
@@ -109,6 +110,20 @@ class ToolPolicies:
             if (why := forbidden(tool, self.effect(tool), policy)) is not None:
                 raise UsageError(why, tool=tool, effect=self.effect(tool))
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What stands on record of them, with what this process declared by now; {} for nothing.
+
+        Functions and classes are told by their names, with a digest of what they do.
+        """
+        said = {
+            "effects": dict(sorted(self.effects.items())),
+            "declared": declared_effects(),
+            "ignore": sorted(self.ignored),
+            "otherwise": {tool: _told(one) for tool, one in sorted(self.otherwise.items())},
+        }
+        return {name: value for name, value in said.items() if value}
+
     def effect(self, tool: str, *recorded: Effect) -> Effect:
         """What a tool does: the worst that is said of it, ``unknown`` where nobody says anything.
 
@@ -116,6 +131,24 @@ class ToolPolicies:
         """
         said = {self.effects.get(tool, "unknown"), effect_of(tool), *recorded} - {"unknown"}
         return max(said, key=_WORST.index, default="unknown")
+
+
+def _told(policy: Policy) -> dict[str, Any]:
+    match policy:
+        case Fixed():
+            return {"fixed": policy.output} | ({"is_error": True} if policy.is_error else {})
+        case Simulated():
+            return {"simulated": code_told(policy.simulator)}
+    return {"live": code_told(policy.run)}
+
+
+def code_told(code: Any) -> str:
+    """The name of a function or class, or of an object's class, with a digest of what it does.
+
+    As far as :mod:`refold.core.fingerprint` sees: not what is called in other modules.
+    """
+    own = code if hasattr(code, "__qualname__") else type(code)
+    return f"{own.__module__}:{own.__qualname__} {digest_of(code_of(code))[:12]}"
 
 
 def forbidden(tool: str, effect: Effect, policy: Policy) -> str | None:

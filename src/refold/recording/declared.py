@@ -17,6 +17,12 @@ def declare(name: str, effect: Effect) -> None:
         _declared[name] = effect if _declared.get(name, effect) == effect else "unknown"
 
 
+def declared_effects() -> dict[str, Effect]:
+    """All that was declared, but for what is ``unknown``."""
+    with _lock:
+        return {name: effect for name, effect in sorted(_declared.items()) if effect != "unknown"}
+
+
 def effect_of(name: str) -> Effect:
     """What the tool of a name was declared to do; ``unknown`` where nobody said."""
     return _declared.get(name, "unknown")

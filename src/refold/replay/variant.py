@@ -52,8 +52,9 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     candidates that differ in what is not said here, such as two functions: it is part of the id.
     ``endpoint`` is put there by :func:`replay` where another endpoint answered the same before.
     ``agent`` names the agent that all this is for, as ``agent.configured`` does: while another one
-    is in force it is asked as recorded. ``mode`` and ``user`` are put there by :func:`replay` too,
-    where answers were made otherwise than decision by decision, and by who stood in for the user.
+    is in force it is asked as recorded. ``mode``, ``user`` and ``tool_policies`` are put there by
+    :func:`replay` too, where answers were made otherwise than decision by decision: how, by who
+    stood in for the user, and what for tools.
     """
 
     prompt: str | None = None
@@ -65,6 +66,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agent: str | None = None
     mode: str | None = None
     user: str | None = None
+    tool_policies: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("prompt", "model", "label", "endpoint", "agent", "mode", "user"):
