@@ -10,6 +10,7 @@ import pytest
 
 import refold
 from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
+from refold.conversation.voice import DtmfReceived, PlaybackInterrupted
 from refold.conversation.what_if import what_if
 from refold.errors import UsageError
 from refold.replay import Action, Call, ChatRequest, Variant, compare, replays
@@ -166,6 +167,84 @@ def test_samples_that_failed_are_no_answers(store: refold.Store) -> None:
     assert (found.was.failed, found.changed.failed) == (0, 2)
     assert "out of order" in found.changed.error
     assert found.verdict == "A side has no answer, so nothing is known of the change."
+
+
+CUT: list[object] = [
+    CONFIGURED,
+    UserUtterance("When is a slot free?"),
+    AgentUtterance("At nine on Friday, or at ten on Monday.", message_id="m1"),
+    PlaybackInterrupted("At nine on Friday,", " or at ten on Monday.", message_id="m1"),
+    UserUtterance("That one."),
+    AgentUtterance("Booked.", message_id="m2"),
+]
+
+
+class Hears:
+    """A candidate that books what it said last, as far as it knows to have said it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, request: ChatRequest) -> Action:
+        said = [one["content"] for one in request.messages if one["role"] == "assistant"]
+        self.asked.append(said[-1] if said else "")
+        return Action(text="Monday?" if "Monday" in self.asked[-1] else "Friday.")
+
+
+def test_what_was_cut_off_is_told_as_far_as_it_was_heard() -> None:
+    """On both sides: who was never told of Monday cannot have meant it."""
+    with refold.open("memory:") as voice:
+        voice.append("call-1", CUT)
+        candidate = Hears()
+        again(voice, candidate, replacing={"4": [UserUtterance("The other one.")]})
+    assert {*candidate.asked} == {"At nine on Friday,"}
+
+
+def test_an_interruption_that_had_not_been_is_a_change() -> None:
+    """Then all of the words were heard; an answer to nothing that was heard stands nowhere."""
+    with refold.open("memory:") as voice:
+        voice.append("call-1", CUT)
+        candidate = Hears()
+        found = again(voice, candidate, without=["3"])
+        assert Counter(candidate.asked) == {
+            "At nine on Friday,": 5, "At nine on Friday, or at ten on Monday.": 5,
+        }  # fmt: skip
+        assert "its words it does" in found.verdict
+        voice.append("call-2", [*CUT[:3], PlaybackInterrupted("", message_id="m1"), *CUT[4:]])
+        silent = Hears()
+        ask_again(voice, what_if(voice.branch("call-2"), without=["3"]), silent, samples=1)
+        assert sorted(silent.asked) == ["", "At nine on Friday, or at ten on Monday."]
+
+
+def test_words_in_the_place_of_those_that_were_cut_off_are_told() -> None:
+    """What was heard of the others says nothing of these."""
+    with refold.open("memory:") as voice:
+        voice.append("call-1", CUT)
+        candidate = Hears()
+        again(voice, candidate, replacing={"2": [AgentUtterance("On Monday.", message_id="m1")]})
+    assert {*candidate.asked} == {"At nine on Friday,", "On Monday."}
+
+
+def test_a_change_that_no_model_is_told_of_is_not_asked_about() -> None:
+    """Both sides would be asked the same, and what differs would be noise that was paid for."""
+    with refold.open("memory:") as voice:
+        voice.append("call-1", [*CUT[:4], DtmfReceived("1"), *CUT[4:]])
+        candidate = Hears()
+        with pytest.raises(UsageError, match="told the same"):
+            again(voice, candidate, without=["4"])
+        assert candidate.asked == []
+        assert [info.stream for info in voice.streams()] == ["call-1"]
+
+
+def test_an_image_beside_the_same_words_is_another_answer(store: refold.Store) -> None:
+    """As everywhere: what is beside words is part of what was said."""
+
+    def shows(request: ChatRequest) -> Action:
+        at = "a" if "ada_77" in json.dumps(request.messages) else "b"
+        return Action(text="Here.", parts=({"type": "image_url", "image_url": {"url": at}},))
+
+    found = again(store, shows, samples=6, without=["3"])
+    assert "its words it does" in found.verdict
 
 
 def test_after_the_agents_last_word_there_is_nothing_to_ask(store: refold.Store) -> None:

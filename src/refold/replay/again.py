@@ -24,7 +24,8 @@ from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.clients import ClientCandidate, candidate_of
 from refold.replay.decision import Action, Call, Decision, Prices, check_prices, decisions
 from refold.replay.faults import offered_in
-from refold.replay.hidden import Hidden
+from refold.replay.heard import as_heard
+from refold.replay.hidden import Hidden, is_told
 from refold.replay.journal import answers
 from refold.replay.normalising import NOTHING_IGNORED, normal_arguments, normal_words
 from refold.replay.options import RunOptions
@@ -120,10 +121,12 @@ def ask_again(
 
     Where none rests on it, the first that comes after it. The candidate gets the history before
     that decision, on one side without what no longer follows, ``samples`` times each, both in turn.
-    The two histories are saved as branches of the conversation (``~was-…`` and ``~if-…``), and the
-    answers as those of a replay, so asking again asks only what is missing. ``options`` are those
-    of :class:`~refold.replay.options.RunOptions`. Raises :class:`~refold.errors.UsageError` where
-    the agent says nothing after the change, and where what led to it is withheld, or gone for good.
+    Words that were cut off are told as far as they were heard. The two histories are saved as
+    branches of the conversation (``~was-…`` and ``~if-…``), and the answers as those of a replay,
+    so asking again asks only what is missing. ``options`` are those of
+    :class:`~refold.replay.options.RunOptions`. Raises :class:`~refold.errors.UsageError` where the
+    agent says nothing after the change, a model would be told the same on both sides, or what led
+    to the decision is withheld, or gone for good.
     """
     check_prices(prices)
     hidden = Hidden(store)
@@ -178,6 +181,12 @@ def _sides(store: Store, found: WhatIf, hidden: Hidden) -> tuple[Decision, dict[
     after, spoken = list(found.after), was.events[-1].id
     end = next(n for n, recorded in enumerate(after) if recorded.id == spoken)
     changed = found.after.without(*gone, *(recorded.id for recorded in after[end + 1 :]))
+    was, changed = as_heard(was), as_heard(changed)
+    if _told_before(was) == _told_before(changed):
+        raise UsageError(
+            f"a model is told the same before {decision.at} with the change and without: there is "
+            "nothing to ask again"
+        )
     told = [[one.id, one.type, one.data] for one in changed if one.id not in own]
     digest = hashlib.sha256(msgspec.json.encode([*told, [one.id for one in changed]])).hexdigest()
     sides = {}
@@ -186,6 +195,11 @@ def _sides(store: Store, found: WhatIf, hidden: Hidden) -> tuple[Decision, dict[
         _kept(store, branch, name)
         sides[name] = decisions(list(store.read(name)))[-1]
     return decision, sides
+
+
+def _told_before(branch: Branch[Any]) -> list[tuple[str, Any]]:
+    """What a model is told in a history, but for its last event."""
+    return [(one.type, one.data) for one in [*branch][:-1] if is_told(one)]
 
 
 def _first_resting(found: WhatIf) -> tuple[Decision, int]:
@@ -240,7 +254,8 @@ def _side(
             error = "not asked" if answer is None else answer.error or "no answer"
             continue
         actions[_told(answer.action)] += 1
-        words[f"{_told(answer.action)}\n{normal_words(answer.action.text)}"] += 1
+        said = [normal_words(answer.action.text), *map(_JSON.encode, answer.action.parts)]
+        words["\n".join([_told(answer.action), *map(str, said)])] += 1
     failed = samples - actions.total()
     return AskedSide(stream, decision.at, dict(actions), dict(levels), dict(words), failed, error)
 

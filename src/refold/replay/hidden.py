@@ -24,9 +24,7 @@ from refold.replay.journal import StoredAnswer
 GONE: Final = "withheld"
 """Why a decision is excluded: what led to it, or it itself, cannot be read."""
 _GONE: Final = tuple(mark.encode() for mark in (REDACTED, ERASED))
-_SENT: Final = frozenset(
-    {"agent.configured", "user.utterance", "tool.result", "tool.relayed", "playback.interrupted"}
-)
+_SENT: Final = frozenset({"agent.configured", "user.utterance", "tool.result", "tool.relayed"})
 """Types of what a model is told, beside the agent's own answers."""
 
 
@@ -50,7 +48,7 @@ class Hidden:
         """Refuse what is withheld."""
         for recorded in history if self._has_keys else ():
             if (
-                _is_sent(recorded)
+                is_told(recorded)
                 and WITHHELD.encode() in recorded.raw
                 and self._is_closed(recorded)
             ):
@@ -73,7 +71,7 @@ class Hidden:
 
     def is_in(self, recorded: Recorded) -> bool:
         """Whether something that a model would be told of an event is gone for good."""
-        return self.is_any and _is_sent(recorded) and any(mark in recorded.raw for mark in _GONE)
+        return self.is_any and is_told(recorded) and any(mark in recorded.raw for mark in _GONE)
 
     def led_to(self, history: Iterable[Recorded], made: Iterable[Decision]) -> set[str]:
         """The decisions, by where they are at, that were made on what is gone, or are gone."""
@@ -112,7 +110,8 @@ class Hidden:
         return any(map(self.marks_text, texts))
 
 
-def _is_sent(recorded: Recorded) -> bool:
+def is_told(recorded: Recorded) -> bool:
+    """Whether a model is told of an event, by its type."""
     return recorded.type in _SENT or is_of_answer(recorded)
 
 
