@@ -10,6 +10,8 @@ import pytest
 
 import refold
 from refold.conversation.events import AgentConfigured, AgentUtterance, Prompt, UserUtterance
+from refold.privacy.redaction import redact
+from refold.privacy.removing import Removal
 from tests.cli.endpoints import serving
 from tests.cli.running import Refold
 
@@ -87,6 +89,81 @@ def test_the_same_conversations_are_asked_with_each_prompt_and_answers_are_kept(
         assert asked == 2 * len(found["looked_at"]) == 6
         assert run(*command, "--json").lines == [found]
         assert len(service.requests) == asked
+
+
+@pytest.mark.usefixtures("desk")
+def test_after_an_interruption_another_check_asks_for_what_is_missing_alone(
+    run: Refold, tmp_path: Path
+) -> None:
+    """A bound ends it with what it has; answers are kept, whatever is looked for in them."""
+    prompts: list[str] = []
+
+    def answer(request: dict[str, Any]) -> tuple[int, bytes]:
+        prompts.append(request["messages"][0]["content"])
+        choice = {"index": 0, "message": {"role": "assistant", "content": "A refund of 5."}}
+        usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
+        said = {"id": "x", "model": "m-1", "choices": [choice], "usage": usage}
+        return 200, json.dumps(said).encode()
+
+    for number in range(1, 5):
+        (tmp_path / f"p{number}.md").write_text(f"P{number}")
+    given = [part for number in range(1, 5) for part in ("--prompt", f"p{number}.md")]
+    with serving(answer) as service:
+        command = ("bisect", "call-0", "call-1", *given, "--base-url", service.url)
+        bound = ("--max-cost", "1", "--price", "m-1=1,1", "--workers", "1")
+        stopped = run(*command, *REFUND, *bound)
+        assert stopped.code == 2
+        assert "the budget is spent" in stopped.err and "asks for the rest" in stopped.err
+        assert len(prompts) <= 1
+        (found,) = run(*command, *REFUND, "--json").lines
+        assert found["first"] == "prompt 1"
+        asked = len(prompts)
+        assert asked == len({*prompts}) * 2 == 2 * len(found["looked_at"])
+        never = run(*command, "--holds", "never_says=refund", "--json")
+        assert (never.code, never.lines[0]["first"]) == (1, None)
+        assert len(prompts) == asked
+
+
+def test_a_conversation_that_names_no_version_is_left_out_and_told_of(
+    run: Refold, desk: None
+) -> None:
+    """Among those that were chosen: nothing is dropped in silence."""
+    with refold.open("refold.db") as store:
+        store.append("call-90", [UserUtterance("Hello?"), AgentUtterance("A refund.")])
+    ran = run("bisect", "--over", "versions", "call-0", "call-15", "call-90", *REFUND, "--json")
+    assert "1 conversation left out: nothing says which version was in force" in ran.err
+    (found,) = ran.lines
+    assert (found["first"], found["before"]) == ("v7", "v0")
+
+
+def test_an_empty_store_has_nothing_to_look_at(run: Refold) -> None:
+    """Neither a stream, nor a prompt or version that was in force."""
+    refold.open("refold.db").close()
+    gone = run("bisect", "call-1", *REFUND)
+    assert gone.code != 0 and "call-1" in gone.err
+    for over in ("prompts", "versions"):
+        none = run("bisect", "--over", over, *REFUND)
+        assert (none.code, none.out) == (2, "")
+        assert f"no conversation says which {over[:-1]} was in force" in none.err
+
+
+def test_a_check_of_the_users_own_that_raises_is_an_error(run: Refold, call: str) -> None:
+    """It names the check, what it raised and where it looked; nothing is found."""
+    Path("own.py").write_text("def rule(state, history):\n    return history[99]\n")
+    ran = run("bisect", call, "--fails", "own.py:rule")
+    assert (ran.code, ran.out) == (2, "")
+    assert "rule failed at call-1" in ran.err and "IndexError" in ran.err
+
+
+def test_what_is_gone_from_a_conversation_is_told(run: Refold, call: str) -> None:
+    """A check cannot find words that were redacted: whoever reads the answer knows."""
+    with refold.open("refold.db") as store:
+        user = next(one.id for one in store.read(call) if one.type == "user.utterance")
+        redact(store, [user], field="text", wanted=Removal("a name", by="dpo"))
+    ran = run("bisect", call, "--fails", "only_tools=none")
+    assert ran.code == 0
+    assert "1 event of it redacted or erased" in ran.err
+    assert "took it that what came stayed" in ran.out
 
 
 @pytest.mark.usefixtures("desk")

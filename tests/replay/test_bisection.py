@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 
 import refold
 from refold.conversation.events import AgentConfigured, AgentUtterance, Prompt, UserUtterance
-from refold.errors import NotFound
+from refold.errors import NotFound, UsageError
+from refold.privacy import CONVERSATION, Privacy, new_keyring
 from refold.replay import ChatRequest, Variant, replay
 from refold.replay.bisection import Shared, bisect, first_event, shared_asked, shared_in
 from refold.replay.checks.reading import read_check
-from refold.replay.checks.seen import whole
+from refold.replay.checks.seen import Examined, NamedCheck, whole
 from refold.replay.decision import decisions
+from refold.replay.metrics import Metric
 
 NO_REFUND = read_check("never_says=refund")
 
@@ -76,6 +79,76 @@ def test_an_event_is_found_as_a_look_at_every_version_finds_it() -> None:
         assert first_event(store, "call-1", NO_REFUND, holds=False, version=19).first is None
         with pytest.raises(NotFound):
             first_event(store, "call-2", NO_REFUND)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+def test_where_it_comes_and_goes_a_place_is_found_at_which_it_came(so: list[bool]) -> None:
+    """It is so there and not right before, in few looks; where it is not so at the end, none."""
+    found = bisect(len(so), lambda place: so[place])
+    assert len(found.asked) <= 1 + math.ceil(math.log2(len(so)) if len(so) > 1 else 1)
+    if not so[-1]:
+        assert (found.first, [*found.asked]) == (None, [len(so) - 1])
+        return
+    assert found.first is not None
+    assert so[found.first]
+    assert found.before == found.first - 1
+    assert found.before < 0 or not so[found.before]
+
+
+def test_nothing_is_asked_of_no_places() -> None:
+    """Nor is anything found there."""
+    found = bisect(0, lambda place: place < 1 // 0)
+    assert (found.first, found.before, [*found.asked]) == (None, -1, [])
+
+
+class Counting:
+    """A check that counts its looks, and holds from so many events on; None: it fails to tell."""
+
+    def __init__(self, first: int | None) -> None:
+        self.looks = 0
+        self.first = first
+
+    def named(self) -> NamedCheck:
+        return NamedCheck(Metric("check:own", "own", "higher", "share", 0, 1), self.measure)
+
+    def measure(self, seen: Examined) -> bool:
+        self.looks += 1
+        if self.first is None:
+            raise KeyError("nothing there")
+        return len(seen.history) > self.first
+
+
+@pytest.mark.parametrize(("first", "wanted"), [(0, 0), (1, 1), (300, 300), (500, 500), (501, None)])
+def test_events_are_looked_at_log2_times(first: int, wanted: int | None) -> None:
+    """True at the first event, at the last, never: of 501 events ten are looked after, or one."""
+    check = Counting(first)
+    with refold.open("memory:") as store:
+        talk(store, "call-1", "Be kind.", *["One moment."] * 250)
+        found = first_event(store, "call-1", check.named())
+    assert found.first == wanted
+    assert found.before == (500 if wanted is None else wanted - 1)
+    assert check.looks == len(found.asked) <= (1 if wanted is None else 10)
+
+
+def test_a_check_that_fails_to_tell_is_never_no() -> None:
+    """Its error comes, with its name and where it looked, and nothing is found."""
+    with refold.open("memory:") as store:
+        talk(store, "call-1", "Be kind.", "Hello.")
+        with pytest.raises(UsageError, match=r"check:own failed.*KeyError") as raised:
+            first_event(store, "call-1", Counting(None).named())
+        assert raised.value.facts["check"] == "check:own"
+        with pytest.raises(UsageError, match="KeyError"):
+            shared_in(store, ["call-1"], Counting(None).named())
+
+
+def test_what_is_withheld_is_looked_for_by_nobody(tmp_path: Path) -> None:
+    """A check of words that cannot be read would say that they were not said."""
+    with refold.open(tmp_path / "log.db", privacy=Privacy(new_keyring(), CONVERSATION)) as store:
+        talk(store, "call-1", "Be kind.", "A refund.")
+        with pytest.raises(UsageError, match="withheld"):
+            first_event(store, "call-1", NO_REFUND, holds=False)
+        with pytest.raises(UsageError, match="withheld"):
+            shared_in(store, ["call-1"], NO_REFUND)
 
 
 def test_a_share_of_nothing_is_not_known() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -17,14 +17,18 @@ from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
-    from refold import Store
+    from refold import Recorded, Store
     from refold.replay.bisection import Bisected, Shared
     from refold.replay.checks.seen import NamedCheck
+    from refold.replay.hidden import Hidden
 
 _ASKING: Final = (
     *("base_url", "model", "samples", "workers", "max_cost", "api"),
     *("prices", "price_list"),
 )
+
+
+_TAKEN: Final = "and took it that what came stayed"
 
 
 class Suspect(NamedTuple):
@@ -127,10 +131,12 @@ class Sought(NamedTuple):
 
 def _over_events(url: str, stream: str, sought: Sought) -> int:
     from refold.replay.bisection import first_event
+    from refold.replay.hidden import Hidden
 
     with opened(url) as store:
         stream = resolved(store, stream)
         found = first_event(store, stream, sought.check, holds=sought.holds)
+        _note_gone(Hidden(store), store.read(stream))
         events = list(store.read(stream, from_version=found.first or 0, to_version=found.first))
     event = None if found.first is None else events[0]
     said = {
@@ -145,10 +151,17 @@ def _over_events(url: str, stream: str, sought: Sought) -> int:
         else:
             yield f"{clean(str(sought))} first after"
             yield from printing.event_lines([event])
-        yield f"looked after {counted(len(found.asked), 'event')}"
+        yield f"looked after {counted(len(found.asked), 'event')}, {_TAKEN}"
 
     output.show(said, lines())
     return FINDING if event is None else FINE
+
+
+def _note_gone(hidden: Hidden, history: Iterable[Recorded]) -> None:
+    """Say how much of what is looked at nobody can read any more."""
+    if count := sum(map(hidden.is_in, history)):
+        said = f"{counted(count, 'event')} of it redacted or erased"
+        output.note(f"{said}: what a check would have found there is not known")
 
 
 def _in_force(store: Store, over: str, among: dict[str, int | None] | None) -> list[Suspect]:
@@ -167,6 +180,10 @@ def _in_force(store: Store, over: str, among: dict[str, int | None] | None) -> l
     places = [one for one in fit if one.streams]
     if not places:
         raise UsageError(f"no conversation says which {over.removesuffix('s')} was in force")
+    known = {stream for one in places for stream in one.streams}
+    if left := [stream for stream in among or () if stream not in known]:
+        why = f"nothing says which {over.removesuffix('s')} was in force there"
+        output.note(f"{counted(len(left), 'conversation')} left out: {why}")
     return places
 
 
@@ -252,4 +269,4 @@ def _lines(places: Sequence[Suspect], found: Bisected, sought: Sought) -> Iterat
     if found.unknown:
         names = ", ".join(places[place].name for place in found.unknown)
         yield f"or before it with one of which it cannot be told: {clean(names)}"
-    yield f"looked at {len(found.asked)} of {len(places)}"
+    yield f"looked at {len(found.asked)} of {len(places)}, {_TAKEN}"

@@ -19,6 +19,7 @@ from refold.replay.checks.scoring import recorded_values
 from refold.replay.checks.seen import NamedCheck, whole
 from refold.replay.compare import compare
 from refold.replay.decision import decisions
+from refold.replay.hidden import Hidden
 from refold.replay.variant import Variant
 
 Holds = Callable[[int], bool | None]
@@ -76,9 +77,11 @@ def first_event(
     """The version at which a check first holds of a conversation as it then was (or fails of it).
 
     It is looked at up to ``version``, by default the last. Where a check does not apply it does
-    neither. Raises :class:`~refold.errors.NotFound` where there is no such stream.
+    neither. Raises :class:`~refold.errors.NotFound` where there is no such stream, and
+    :class:`~refold.errors.UsageError` where what was said is withheld from who reads, or the check
+    fails.
     """
-    history = list(store.read(stream, to_version=version))
+    history = Hidden(store).read(stream, version)
     if not history:
         raise NotFound(f"there is no stream {stream!r}", stream=stream)
 
@@ -93,10 +96,14 @@ def first_event(
 def shared_in(
     store: Store, streams: Iterable[str], check: NamedCheck, *, holds: bool = True
 ) -> Shared:
-    """Of how many recorded conversations a check holds (or fails), of those that it applies to."""
-    values = []
+    """Of how many recorded conversations a check holds (or fails), of those that it applies to.
+
+    Raises :class:`~refold.errors.UsageError` where what was said is withheld from who reads, or the
+    check fails.
+    """
+    values, hidden = [], Hidden(store)
     for stream in streams:
-        history = list(store.read(stream))
+        history = hidden.read(stream)
         values.append(recorded_values(stream, history, Attributes.of(history), [check]))
     return _shared([of.get(check.metric.name) for of in values], holds)
 

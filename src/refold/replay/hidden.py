@@ -53,8 +53,8 @@ class Hidden:
                 and self._is_closed(recorded)
             ):
                 raise UsageError(
-                    f"{recorded.id} ({recorded.type}) is withheld: a model would be told "
-                    f"{WITHHELD} in the place of what was said. Say who reads, and by which keys: "
+                    f"{recorded.id} ({recorded.type}) is withheld: {WITHHELD} would stand in the "
+                    "place of what was said. Say who reads, and by which keys: "
                     "--actor NAME --keyring FILE (or [privacy] of refold.toml), "
                     "refold.open(…, privacy=Privacy(keyring, actor=…))",
                     code="withheld",
