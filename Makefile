@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup system demo docs check static test soak soak-shared bench clean
+.PHONY: help setup system demo docs check static test soak soak-shared soak-ray bench clean
 
 BIN := .venv/bin
 # One more than the two cores that are expected: some tests wait, for servers and other processes.
@@ -57,6 +57,9 @@ soak: setup ## kill, fuzz, damage and break it for longer (15 minutes at most)
 
 soak-shared: setup system ## kill everything that is shared while it works (13 minutes at most)
 	@$(BIN)/python -m tools.soak_shared $(SOAK)
+
+soak-ray: setup system ## replay 12,000 conversations on a cluster that loses machines (40 minutes at most)
+	@$(BIN)/python -m tools.soak_ray
 
 bench: setup ## measure speed and size beside other libraries (15 minutes; BENCH=--quick: 2)
 	@$(BIN)/python -m bench $(BENCH)

@@ -10,6 +10,7 @@ from typing import Any
 from bench.dialogues import EVENTS_A_TURN, REPEAT
 from bench.plan import Ask, Entry, Scale, Target, Workload
 from bench.workloads_detecting import detecting
+from bench.workloads_granting import granting
 from bench.workloads_pages import pages
 from bench.workloads_postgres import on_postgres
 from bench.workloads_protected import encryption
@@ -39,6 +40,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         _steps(scale),
         *_calls(),
         _replayed(scale),
+        granting(scale),
         *_real(conversations, folder),
         *sealing(scale),
         detecting(scale),

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,20 +37,20 @@ SOAKED = [
 ]
 
 
-def main() -> int:
+def soaked(tests_named: Sequence[str], limit_s: float) -> int:
     """Run the tests, tell how far they are, and what was done."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as figures:
         tests = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *HOW, *SOAKED],
+            [sys.executable, "-m", "pytest", *HOW, *tests_named],
             env={**os.environ, "REFOLD_SOAK": "1", "REFOLD_SOAK_FIGURES": figures},
             start_new_session=True,
         )
         try:
-            code = tests.wait(LIMIT_S)
+            code = tests.wait(limit_s)
         except subprocess.TimeoutExpired:
             code = 1
-            print(f"stopped after {LIMIT_S // 60} minutes: what was reached is above")
+            print(f"stopped after {limit_s / 60:.0f} minutes: what was reached is above")
             # What failed until then is told where pytest is asked to end, not where it is killed.
             tests.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
@@ -69,4 +70,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(soaked(SOAKED, LIMIT_S))

@@ -82,6 +82,11 @@ class RateLimiter:
             self._free_s = max(self._free_s, until_s)
             self._held_s = max(self._held_s, until_s)
 
+    def another(self) -> RateLimiter:
+        """A limiter of the same rate for another service, which nobody has asked yet."""
+        rate = 1 / self._interval_s if self._interval_s else None
+        return RateLimiter(rate, stagger_s=self._stagger_s)
+
     def is_held(self, now_s: float) -> bool:
         """Whether somebody asked for a pause that is not over: a moment reserved before is void."""
         return now_s < self._held_s

@@ -52,6 +52,22 @@ def test_a_pause_that_one_worker_is_told_all_keep() -> None:
     assert min(waits(grants, "a", "b")) >= 3.0
 
 
+@pytest.mark.usefixtures("at_one_moment")
+def test_another_service_has_its_own_rates_and_pauses() -> None:
+    """Who plays the user may be asked elsewhere; the budget is one."""
+    grants = granting(requests_per_second=4.0, max_tokens=10**6)
+
+    async def asked() -> list[float]:
+        services = (0, 1, 0, 1)
+        held = [await grants.hold("a", ASKED, service) for service in services[:1]]
+        grants.settle("a", held[0].held, TOOK, is_free=False)
+        return [held[0].wait_s, *[(await grants.hold("a", ASKED, n)).wait_s for n in services[1:]]]
+
+    assert asyncio.run(asked()) == [0.0, 0.0, 0.25, 0.25]
+    grants.pause(3.0, 1)
+    assert (waits(grants, "b")[0], grants.outcome()[0].spent.tokens) == (0.5, 250)
+
+
 async def settled(*, is_lost: bool) -> Budget:
     grants = granting(max_tokens=600)
     first = await grants.hold("a", ASKED)
@@ -60,11 +76,11 @@ async def settled(*, is_lost: bool) -> Budget:
     waiting = asyncio.create_task(grants.hold("b", ASKED))
     await asyncio.sleep(0)
     assert not waiting.done()
-    grants.over("a", is_lost=is_lost)
+    grants.lost("a") if is_lost else grants.over("a", None)
     granted = await waiting
     assert bool(granted.spent) == is_lost
     grants.settle("a", held.held, TOOK, is_free=False)  # It comes too late: it was counted.
-    return grants.budget()
+    return grants.outcome()[0]
 
 
 def test_what_a_lost_worker_held_is_spent_and_keeps_nobody_waiting() -> None:

@@ -1,6 +1,6 @@
 """A replay on a cluster of three machines: every result once, whatever is killed.
 
-``REFOLD_SOAK=1`` runs the first over 10,000 conversations.
+``make soak-ray`` loses workers and machines of a run of 10,000 conversations.
 """
 
 from __future__ import annotations
@@ -11,26 +11,32 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import refold
 from refold.errors import UsageError
+from refold.freerun.user import STOP
 from refold.privacy import CONVERSATION, Privacy
 from refold.privacy.keyring import new_keyring
 from refold.ray import OnRay
 from refold.replay import Variant, replay
 from refold.replay.plan import plan_of
+from tests.freerun.courses import record
 from tests.replay.stories import as_recorded
+from tests.support.chat_server import Body, ChatServer, completion_of
 from tests.support.faulty_server import FAULTS, faulty
-from tests.support.many import assert_every_result_once, recorded
+from tests.support.many import assert_every_result_once, recorded, results_broken
 from tests.support.postgres import schema_of_its_own
 from tests.support.ray_cluster import RayCluster, kill, quiet, ray_cluster
 from tests.support.soak import bound, counted
 
-CONVERSATIONS = bound(150, 10_000)
+FREE = str(Path(__file__).with_name("free_script.py"))
+COURSES = 6
 WORKERS = 4
 FEW = 24
 
@@ -50,15 +56,16 @@ def address() -> str:
 
 
 def begun(address: str, on: str, server_url: str, *more: str) -> subprocess.Popen[str]:
-    """The command, under way, on a cluster or ("") here."""
+    """The command, under way, on a cluster as seen from outside or inside, or ("") here."""
+    is_inside = on[:1].isdigit()
     asked = ["--db", address, "--base-url", server_url, "--workers", str(WORKERS)]
-    asked += ["--on", on] if on else []
+    asked += ["--on", "ray" if is_inside else on] if on else []
     what = ["--category", "call", "--label", "many", "--timeout", "5", "--json"]
     return subprocess.Popen(
         [sys.executable, "-m", "refold", "replay", *asked, *what, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**quiet(tempfile.gettempdir()), "REFOLD_API_KEY": "-"},
+        env=quiet(tempfile.gettempdir(), on if is_inside else None) | {"REFOLD_API_KEY": "-"},
         text=True,
     )
 
@@ -92,33 +99,85 @@ def at_work(
     return found[0]
 
 
+def user(body: Body) -> Body:
+    """Who speaks after a divergence: says something a few times, then ends."""
+    own = sum(message["role"] == "assistant" for message in body["messages"])
+    return {"role": "assistant", "content": f"That is all. {STOP}" if own > 3 else "Yes, room 4."}
+
+
+def test_a_free_run_comes_to_the_same_as_on_one_machine(cluster: RayCluster) -> None:
+    """To the byte of its verdict and of every branch, and nothing outside was reached there.
+
+    Whoever speaks after a divergence is a model; what is not on record is answered by policies of a
+    file, one of them a simulator and one the tool itself.
+    """
+    here, there = schema_of_its_own(), schema_of_its_own()
+    for address in (here, there):
+        with refold.open(address) as store:
+            for number in range(COURSES):
+                record(store, f"call-{number}")
+    with ChatServer(user) as model:
+        done = subprocess.run(
+            [sys.executable, FREE, here, there, model.base_url],
+            capture_output=True,
+            env=quiet(tempfile.gettempdir(), cluster.inside),
+            text=True,
+        )
+    one, other = map(json.loads, done.stdout.splitlines()) if done.stdout else ({}, done.stderr)
+    assert one["plans"] == [["replay.planned", "replay.contained"]] * 2
+    assert len(one["branches"]) == 2 * COURSES
+    for contained in (*one["contained"], *other["contained"]):
+        assert list(contained.pop("connections")) == contained["allowed"]
+        assert contained["live"] == {"look": 1}
+        (refused,) = contained["refused"]
+        assert refused["where"].startswith(f"{FREE}:")
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("mode", "conversations", "machine"),
+    [("next-step", bound(150, 10_000), 2), ("free-run", bound(50, 2_000), 1)],
+)
 def test_a_worker_is_lost_and_a_machine_and_every_result_is_there_once(
-    cluster: RayCluster,
+    cluster: RayCluster, mode: str, conversations: int, machine: int
 ) -> None:
     """5 % of the requests fail at first, in every way. No more is asked again than was under way.
 
-    What the lost had answered is kept, and what was held for them does not keep others waiting.
+    What the lost had answered is kept, and what was held for them does not keep others waiting. The
+    plan of a free run says in the end what was reached, and that some could not tell any more.
     """
-    address, decisions = schema_of_its_own(), 2 * CONVERSATIONS
-    recorded(address, CONVERSATIONS)
+    address, decisions = schema_of_its_own(), 2 * conversations
+    recorded(address, conversations)
     with faulty() as server:
-        child = begun(address, cluster.address, server.url, "--max-tokens", str(10**12))
+        bounded = ("--max-tokens", str(10**12), "--mode", mode)
+        on = cluster.address if mode == "next-step" else cluster.inside
+        child = begun(address, on, server.url, *bounded)
         answered: Callable[[], int] = lambda: server.counts()["answered"]  # noqa: E731
         once(child, lambda: answered() >= decisions // 4)
         kill(at_work(child, cluster, "ask_part"))
         once(child, lambda: answered() >= decisions // 2)
-        cluster.kill_machine(2)
+        cluster.kill_machine(machine)
         said, counts = ended(child), server.counts()
-    assert (said["kept"] + said["answered"], said["failed"]) == (decisions, 0)
-    assert counts["different"] == decisions
-    assert counts["again"] <= 2 * WORKERS
-    assert all(counts[fault] > 0 for fault in FAULTS)
-    assert_every_result_once(address, CONVERSATIONS)
     with refold.open(address) as store:
         plan = plan_of(store, said["variant_id"])
-    assert plan is not None and len(plan.versions) == CONVERSATIONS
-    for _ in range(decisions):
-        counted("decisions replayed on a cluster")
+        *_, last = store.read(f"replay~plan-{said['variant_id']}")
+    assert plan is not None
+    broken = results_broken(address, conversations) | {
+        "decisions that the summary does not count": decisions - said["kept"] - said["answered"],
+        "decisions that failed": said["failed"],
+        "decisions that were never asked": decisions - counts["different"],
+        "requests asked again, beyond those under way": max(0, counts["again"] - 2 * WORKERS),
+        "conversations that the plan has not": conversations - len(plan.versions),
+    }
+    for what, times in {**broken, f"decisions on a cluster, {mode}": decisions}.items():
+        counted(what, times)
+    assert not any(broken.values()), broken
+    if mode == "next-step":
+        assert all(counts[fault] > 0 for fault in FAULTS)
+    else:
+        assert sum(counts[fault] for fault in FAULTS) > decisions / 50
+        assert last.data["allowed"] == [server.url.split("/")[2]] == [*last.data["connections"]]
+        assert last.data["lost"] >= 1
 
 
 def test_a_budget_is_held_over_all_workers(cluster: RayCluster, address: str) -> None:
@@ -132,6 +191,26 @@ def test_a_budget_is_held_over_all_workers(cluster: RayCluster, address: str) ->
         assert (whole["kept"], whole["answered"]) == (said["answered"], 2 * FEW - said["answered"])
         assert server.counts()["again"] == 0
     assert_every_result_once(address, FEW)
+
+
+def test_the_budget_of_a_free_run_is_that_of_who_plays_the_user_too(cluster: RayCluster) -> None:
+    """Candidate and user are asked by every worker, and all of it together is within the bound."""
+    address, spent = schema_of_its_own(), Counter[str]()
+    with refold.open(address) as store:
+        for number in range(FEW):
+            record(store, f"call-{number}")
+
+    def answer(body: Body) -> Body:
+        message = {"role": "assistant", "content": "Would you like another day?"}
+        spent[body["model"]] += completion_of(body, message)["usage"]["total_tokens"]
+        return message
+
+    with ChatServer(answer) as server:
+        free = ("--mode", "free-run", "--user", "openai:user", "--max-tokens", "20000")
+        said = ended(begun(address, cluster.inside, server.base_url, *free), code=1)
+    assert said["stopped"].startswith("the budget is spent: of 20,000 tokens")
+    assert min(spent["small"], spent["user"]) > 0
+    assert 10_000 < spent.total() <= 20_000
 
 
 def test_with_who_grants_gone_nobody_asks_any_more(cluster: RayCluster, address: str) -> None:

@@ -32,17 +32,20 @@ for number in range(int(sys.argv[2]) - 1):
     cluster.add_node(wait=False, **small, node_ip_address=f"127.0.0.{number + 3}")
 cluster.wait_for_nodes(timeout=120)
 raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
-print(json.dumps(raylets), flush=True)
+print(json.dumps([cluster.address, raylets]), flush=True)
 sys.stdin.read()
 cluster.shutdown()
 """
 
 
 class RayCluster:
-    """``address`` is what a run is given; machine 0 is the head."""
+    """``address`` is what a run is given; machine 0 is the head.
 
-    def __init__(self, address: str, raylets: list[int]) -> None:
-        self.address = address
+    ``inside`` is what ``RAY_ADDRESS`` is on its machines, for which no server has to be started.
+    """
+
+    def __init__(self, address: str, inside: str, raylets: list[int]) -> None:
+        self.address, self.inside = address, inside
         self._raylets = raylets
 
     def workers(self, what: str, machine: int | None = None) -> list[int]:
@@ -74,9 +77,14 @@ def _children(parent: int) -> Iterator[tuple[int, str]]:
             yield int(pid), name
 
 
-def quiet(folder: str) -> dict[str, str]:
-    """The environment of what uses Ray: its files in a folder, and nothing told to anybody."""
-    return {**os.environ, "RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", **_PATIENT}
+def quiet(folder: str, inside: str | None = None) -> dict[str, str]:
+    """The environment of what uses Ray: its files in a folder, and nothing told to anybody.
+
+    ``inside`` is that of a machine of this cluster.
+    """
+    at = {} if inside is None else {"RAY_ADDRESS": inside}
+    own = {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", **_PATIENT}
+    return {**os.environ, **own, **at}
 
 
 @contextmanager
@@ -100,6 +108,6 @@ def ray_cluster(machines: int = MACHINES) -> Iterator[RayCluster]:
             assert process.stdout is not None and process.stdin is not None
             told = process.stdout.readline()
             assert told, Path(folder, "log").read_text()
-            yield RayCluster(f"ray://127.0.0.2:{port}", json.loads(told))
+            yield RayCluster(f"ray://127.0.0.2:{port}", *json.loads(told))
         finally:
             process.communicate()

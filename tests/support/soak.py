@@ -20,9 +20,9 @@ def bound(usual: T, soaking: T) -> T:
     return soaking if SOAKING else usual
 
 
-def counted(what: str) -> None:
-    """One more of these has been done."""
-    _done[what] += 1
+def counted(what: str, times: int = 1) -> None:
+    """So many more of these have been done."""
+    _done[what] += times
 
 
 def write_figures() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from shlex import join
 from typing import TYPE_CHECKING, Any, Final
 
@@ -260,10 +261,10 @@ def _asked(
 ) -> ReplaySummary:
     from refold.replay import replay
 
-    with output.progress(f"replay {changed.id}") as tell:
+    # What Ray says of lost workers, or code of the user's prints, is no data.
+    with output.progress(f"replay {changed.id}") as tell, redirect_stdout(sys.stderr):
         options["progress"] = lambda done, total, *more: tell(done, total, detail(*more))
-        options["waits"] = output.waits
-        whole = replay(store, streams, changed, candidate, **options)
+        whole = replay(store, streams, changed, candidate, waits=output.waits, **options)
     if whole.stopped:
         output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
     return whole

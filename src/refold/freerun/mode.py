@@ -16,8 +16,6 @@ from refold.freerun.running import FreeRunning
 from refold.freerun.world import WorldOf
 from refold.replay.candidate import Candidate
 from refold.replay.clients import candidate_of
-from refold.replay.decision import Prices
-from refold.replay.options import RunOptions
 from refold.replay.running import RunningReplay
 from refold.replay.variant import FREE_RUN, SIMULATED_USER, Variant
 
@@ -59,16 +57,14 @@ class FreeRun:
         mode = FREE_RUN if self._user is None else SIMULATED_USER
         return replace(variant, mode=mode, user=self.user, tool_policies=self.tool_policies)
 
-    def running(self, how: RunOptions, prices: Prices, /) -> Callable[..., RunningReplay]:
+    def running(self) -> Callable[..., RunningReplay]:
         """What makes a run of it."""
-        speaks = self._user if callable(self._user) else None
-        asker = None if speaks is None else how.asker(speaks, prices)
         return partial(
             FreeRunning,
             policies=self._policies,
             worlds=self._worlds,
             user=self.user,
-            user_asker=asker,
+            speaks=self._user if callable(self._user) else None,
             allow=self._allow,
         )
 

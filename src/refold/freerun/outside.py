@@ -15,7 +15,6 @@ import platform
 import socket
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -32,7 +31,7 @@ from refold.capture import threads
 from refold.errors import OutsideRefused, UsageError
 from refold.freerun.tally import ForkTally
 from refold.hosts import PORTS, normal_host
-from refold.replay.events import Refusal, ReplayContained
+from refold.replay.events import ReplayContained, refusals
 
 _PROGRAMS: Final = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"),
@@ -52,8 +51,6 @@ _UNSEEN: Final = (
 _WATCHED: Final = frozenset((*_PROGRAMS, _UNHEARD, *_SENDS, *_LOOKUPS, *_UNSEEN))
 _LIBRARIES: Final = tuple({get_paths()[name] for name in ("stdlib", "platstdlib", "purelib")})
 _HERE: Final = __file__.rpartition("freerun")[0]
-REFUSED_MAX: Final = 100
-"""So many different refusals are told by name; the rest are counted together, as the last."""
 
 _guards: Final[list[Outside]] = []
 _live: Final[ContextVar[str | None]] = ContextVar("refold.freerun.live", default=None)
@@ -69,15 +66,15 @@ class Outside:
         self.addresses: set[tuple[str, int]] = set()
         self.tally = ForkTally()
 
-    def told(self, run: str) -> ReplayContained:
-        """What the run records of it."""
+    def told(self, run: str = "") -> ReplayContained:
+        """What a run records of it."""
         return ReplayContained(
             run=run,
             allowed=sorted(f"{host}:{port}" for host, port in self.places),
             connections={to: times for (to,), times in sorted(self.tally.of("reached").items())},
-            refused=_told(self.tally.of("refused")),
+            refused=refusals(self.tally.of("refused")),
             live={tool: times for (tool,), times in sorted(self.tally.of("live").items())},
-            unseen=_told(self.tally.of("unseen")),
+            unseen=refusals(self.tally.of("unseen")),
         )
 
     def allows(self, event: str, args: tuple[Any, ...]) -> bool:
@@ -222,18 +219,6 @@ def _audited(event: str, args: tuple[Any, ...]) -> None:
 def _count(guards: Iterable[Outside], *what: str) -> None:
     for guard in guards:
         guard.tally.add(*what)
-
-
-def _told(counted: Counter[tuple[str, ...]]) -> list[Refusal]:
-    """Each by its name, and what there is beyond them together."""
-    every = [
-        Refusal(what, to, where, times) for (what, to, where), times in sorted(counted.items())
-    ]
-    if len(every) <= REFUSED_MAX:
-        return every
-    rest = every[REFUSED_MAX - 1 :]
-    others = Refusal("others", f"{len(rest)} more", "", sum(one.times for one in rest))
-    return [*every[: REFUSED_MAX - 1], others]
 
 
 def _place(args: tuple[Any, ...]) -> str:

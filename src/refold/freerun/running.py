@@ -25,14 +25,12 @@ from refold.freerun.user import UserSaid, checked, rule_user, user_request
 from refold.freerun.walk import Asks, AsksUser, CourseWalk, WalkTerms
 from refold.freerun.world import WorldOf
 from refold.replay.actions import known, total_cost
-from refold.replay.candidate import ModelFailure
+from refold.replay.candidate import Candidate, ModelFailure
 from refold.replay.course import Reason, record_of
 from refold.replay.decision import Action, Decision, decisions, priced, total_usage
-from refold.replay.events import ReplayPlanned
 from refold.replay.faults import fault_in
-from refold.replay.journal import ORIGIN, Journal, Left, Task, key_of
+from refold.replay.journal import ORIGIN, Left, Task, key_of
 from refold.replay.placing import placed, went
-from refold.replay.plan import plan_name
 from refold.replay.request import RequestMaker, configured_by
 from refold.replay.requests import Asker, Outcome
 from refold.replay.running import RunningReplay
@@ -73,14 +71,16 @@ class FreeRunning(RunningReplay):
     """All conversations of a run, each walked to its end by one worker.
 
     ``worlds`` makes what stands in for the tools, as the ``policies`` say of them. ``user`` is the
-    name of who speaks after a divergence: asked by ``user_asker``, or rules without one.
+    name of who speaks after a divergence: ``speaks``, asked within the bounds of the candidate, or
+    rules without one.
     """
 
     policies: ToolPolicies
     worlds: WorldOf
     user: str | None = None
-    user_asker: Asker | None = None
+    speaks: Candidate | None = None
     allow: Sequence[str] = ()
+    user_asker: Asker | None = field(init=False, default=None)
     _planning: Lock = field(default_factory=Lock)
     _spent: dict[int, tuple[Task, WalkSpent]] = field(default_factory=dict)
 
@@ -110,11 +110,10 @@ class FreeRunning(RunningReplay):
 
     async def work_off(self, asker: Asker, workers: int) -> None:
         """CourseWalk what is missing, while nothing but the models is reached; the plan says so."""
-        planned = [(plan_name(journal.variant.id), terms.run) for journal, terms in self._planned()]
-        _keep_together(asker, self.user_asker)
-        asked = [one.candidate for one in (asker, self.user_asker) if one is not None]
-        urls = [url for one in asked if (url := getattr(one, "address", None))]
-        with closed_off([*urls, *self.allow]) as outside:
+        if self.speaks is not None:
+            self.user_asker = asker.beside(self.speaks)
+        urls = [getattr(one, "address", None) for one in (asker.candidate, self.speaks)]
+        with closed_off([*filter(None, urls), *self.allow]) as outside:
             try:
                 async with self.user_asker or nullcontext():
                     await super().work_off(asker, workers)
@@ -123,12 +122,7 @@ class FreeRunning(RunningReplay):
                     part = self.parts[task.place]
                     part = replace(part, requests=part.requests + spent.attempts)
                     self.parts[task.place] = spent.added_to(part)
-                if not self.terms:
-                    for name, run in planned:
-                        self.store.append(name, [outside.told(run)])
-
-    def _planned(self) -> list[tuple[Journal, ReplayPlanned]]:
-        return list(zip(self.journals, self.terms, strict=False))
+                self.contained = outside.told()
 
     # -- one conversation --------------------------------------------------------------------------
 
@@ -283,10 +277,3 @@ class FreeRunning(RunningReplay):
         got = sum(one.standing not in ("failed", "missing") for one in every)
         at = next((one.decision.at for one in every if one.standing == "failed"), task.decision.at)
         return min(got, len(every) - 1), at
-
-
-def _keep_together(asker: Asker, user: Asker | None) -> None:
-    """Hold one service to one rate, and to the pauses it asks for, whichever of two asks it."""
-    places = [getattr(one and one.candidate, "address", None) for one in (asker, user)]
-    if user is not None and places[0] is not None and places[0] == places[1]:
-        user.limiter, user.tokens = asker.limiter, asker.tokens

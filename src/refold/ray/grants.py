@@ -7,6 +7,7 @@ asks any more then, what is under way is recorded, and the run ends.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
@@ -18,7 +19,8 @@ from refold.pacing import RateLimiter
 from refold.replay.actions import total_cost
 from refold.replay.budget import Budget, BudgetSpent, Held, Size
 from refold.replay.decision import Action, Prices
-from refold.replay.options import STAGGER_S, RunOptions
+from refold.replay.events import ReplayContained
+from refold.replay.options import STAGGER_S, Bounds, RunOptions
 from refold.replay.request import ChatRequest
 
 TOLD_S: Final = 0.5
@@ -45,14 +47,20 @@ class HowFar(NamedTuple):
 
 
 class Grants:
-    """The bounds of a run. Of each part, by its ``holder``, what it holds and how far it is."""
+    """The bounds of a run. Of each part, by its ``holder``, what it holds and how far it is.
+
+    Each ``service`` that is asked, by its number, has the rates for itself; the budget is one.
+    """
 
     def __init__(self, how: RunOptions, prices: Prices) -> None:
-        self._limiter, self._tokens, self._budget = how.bounds(prices)
+        self._rates = defaultdict[int, Bounds](lambda: how.bounds(prices))
+        self._budget = self._rates[0].budget
         self._held: dict[str, dict[int, Held]] = {}
         self._told: dict[str, HowFar] = {}
+        self._contained: list[ReplayContained] = []
+        self._lost = 0
 
-    async def hold(self, holder: str, asked: Size) -> Granted:
+    async def hold(self, holder: str, asked: Size, service: int = 0) -> Granted:
         """Grant one request, once there is room for it."""
         try:
             held = await self._budget.hold_size(asked)
@@ -61,8 +69,8 @@ class Grants:
         except RefoldError as error:
             return Granted(Held(None), error=error)
         self._held.setdefault(holder, {})[held.number] = held
-        now_s = monotonic()
-        at_s = max(self._limiter.reserve(now_s), self._tokens.reserve(now_s, held.tokens))
+        now_s, (limiter, tokens, _) = monotonic(), self._rates[service]
+        at_s = max(limiter.reserve(now_s), tokens.reserve(now_s, held.tokens))
         return Granted(held, at_s - now_s)
 
     def settle(self, holder: str, held: Held, action: Action | None, is_free: bool) -> None:
@@ -70,14 +78,24 @@ class Grants:
         if self._held.get(holder, {}).pop(held.number, None) is not None:
             self._budget.settle(held, action, is_free=is_free)
 
-    def over(self, holder: str, *, is_lost: bool) -> None:
-        """A part is over. What it still holds was never sent; of one that is lost, it may have."""
-        for held in self._held.pop(holder, {}).values():
-            self._budget.settle(held, None, is_free=not is_lost)
+    def over(self, holder: str, contained: ReplayContained | None) -> None:
+        """A part is over, and this is what it reached. What it still holds was never sent."""
+        self._settle_all(holder, is_free=True)
+        if contained is not None:
+            self._contained.append(contained)
 
-    def pause(self, seconds: float) -> None:
+    def lost(self, holder: str) -> None:
+        """A part is lost: what it held may have been sent, and what it reached is not known."""
+        self._settle_all(holder, is_free=False)
+        self._lost += 1
+
+    def _settle_all(self, holder: str, *, is_free: bool) -> None:
+        for held in self._held.pop(holder, {}).values():
+            self._budget.settle(held, None, is_free=is_free)
+
+    def pause(self, seconds: float, service: int = 0) -> None:
         """Let nobody ask for so long: the service wants it so."""
-        self._limiter.hold(monotonic() + seconds)
+        self._rates[service].limiter.hold(monotonic() + seconds)
 
     def tell(self, holder: str, told: HowFar) -> None:
         """Take note of how far a part is."""
@@ -89,17 +107,22 @@ class Grants:
         cost = total_cost(one.cost for one in every)
         return HowFar(sum(one.done for one in every), cost, sum(one.failed for one in every))
 
-    def budget(self) -> Budget:
-        """The budget, as it is by now."""
-        return self._budget
+    def outcome(self) -> tuple[Budget, ReplayContained | None]:
+        """The budget as it is by now, and what all parts reached, where they say so."""
+        told = self._contained
+        return self._budget, ReplayContained.of_all(told, self._lost) if told else None
 
 
 class GrantedBudget(Budget):
     """The budget of a run, and its rates, as one part of it sees them."""
 
-    def __init__(self, grants: Any, holder: str, counts: bool) -> None:
+    def __init__(self, grants: Any, holder: str, counts: bool, service: int = 0) -> None:
         super().__init__(counts_tokens=counts)
-        self._grants, self._holder = grants, holder
+        self._grants, self._holder, self._service = grants, holder, service
+
+    def of_another(self) -> Budget:
+        """The same budget, with the rates of another service."""
+        return GrantedBudget(self._grants, self._holder, self.counts, self._service + 1)
 
     async def hold(self, request: ChatRequest) -> Held:
         """Wait until the request is granted, and for its moment."""
@@ -107,7 +130,7 @@ class GrantedBudget(Budget):
 
         asked = Size.of(request) if self.counts else Size(request.model, 0, None)
         try:
-            granted: Granted = await self._grants.hold.remote(self._holder, asked)
+            granted: Granted = await self._grants.hold.remote(self._holder, asked, self._service)
         except RayActorError as error:
             raise gone(error) from error
         if granted.error is not None:
@@ -134,14 +157,18 @@ class GrantedBudget(Budget):
 class SharedPauses(RateLimiter):
     """The pauses that a service asks one part for, kept by all."""
 
-    def __init__(self, grants: Any) -> None:
+    def __init__(self, grants: Any, service: int = 0) -> None:
         super().__init__(stagger_s=STAGGER_S)
-        self._grants = grants
+        self._grants, self._service = grants, service
+
+    def another(self) -> RateLimiter:
+        """That of another service."""
+        return SharedPauses(self._grants, self._service + 1)
 
     def hold(self, until_s: float) -> None:
         """Let nobody else go before a moment."""
         super().hold(until_s)
-        self._grants.pause.remote(max(0.0, until_s - monotonic()))
+        self._grants.pause.remote(max(0.0, until_s - monotonic()), self._service)
 
 
 def telling(grants: Any, holder: str) -> Callable[[int, int, Decimal | None, int], None]:

@@ -55,10 +55,11 @@ class OnRay:
     ``url`` is the address of the store, in PostgreSQL, as every machine reaches it; ``address`` is
     that of the cluster, such as ``ray://head:10001``; None for the one of ``RAY_ADDRESS``, or one
     of this machine's own that ends with the run. refold with the extra ``ray`` is installed on all
-    of them. A worker for each processor asks ``workers`` requests at a time; rates and the budget
-    are held over all of them, by one actor on the cluster's head. When a worker or its machine is
-    lost, what it had not recorded is asked again by another: at most ``workers`` requests of it
-    were under way. When the head is lost, the run ends; starting it again does what is missing.
+    of them; policies of tools and functions go there by their code. A worker for each processor
+    asks ``workers`` requests at a time; rates and the budget are held over all of them, by one
+    actor on the cluster's head. When a worker or its machine is lost, what it had not recorded is
+    asked again by another: at most ``workers`` requests of it were under way. When the head is
+    lost, the run ends; starting it again does what is missing.
     """
 
     url: str
@@ -111,7 +112,7 @@ class _Handed:
         try:
             self._order = ray.put(order)
         except (TypeError, ValueError) as error:
-            why = f"the candidate cannot be sent to other machines: {error}"
+            why = f"who is asked, or a tool's policy, cannot be sent to other machines: {error}"
             raise UsageError(f"{why}; give a ChatEndpoint, or a function of a module") from error
         self._ask = ray.remote(ask_part).options(num_cpus=1, max_retries=0)
 
@@ -128,9 +129,10 @@ class _Handed:
             self._stop()
             raise
         finally:
-            if self._budget is not None:
-                with suppress(Exception):
-                    spent = self._ray.get(self._grants.budget.remote(), timeout=GRACE_S)
+            with suppress(Exception):
+                of_all = self._ray.get(self._grants.outcome.remote(), timeout=GRACE_S)
+                spent, self._run.contained = of_all
+                if self._budget is not None:
                     self._budget.take_over(spent)
 
     def _hand_out(self) -> None:
@@ -162,7 +164,7 @@ class _Handed:
         if part.lost >= LOST_MAX:
             why = f"the worker of {part.streams[0]} was lost {LOST_MAX} times"
             raise Unavailable(f"{why}: {error}") from error
-        self._of_grants(self._grants.over.remote(holder, is_lost=True))
+        self._of_grants(self._grants.lost.remote(holder))
         self._parts.append(part._replace(lost=part.lost + 1))
 
     def _tell(self) -> None:

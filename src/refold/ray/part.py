@@ -12,7 +12,7 @@ from refold.pacing import RateLimiter
 from refold.ray.grants import GrantedBudget, SharedPauses, gone, telling
 from refold.replay.options import Bounds
 from refold.replay.summary import ReplaySummary
-from refold.replay.work import Work
+from refold.replay.work import Work, work_off
 
 
 class Order(NamedTuple):
@@ -41,9 +41,13 @@ def ask_part(order: Order, holder: str, streams: Sequence[str]) -> ReplaySummary
         work.candidate, Bounds(SharedPauses(grants), RateLimiter(), budget)
     )
     with connect.open(order.url, mode="write") as store:
-        summary = work.part(store, streams, asker, telling(grants, holder))
-    try:
-        ray.get(grants.over.remote(holder, is_lost=False))
-    except RayActorError as error:
-        raise gone(error) from error
-    return summary
+        run = work.part(store, streams, telling(grants, holder))
+        try:
+            if not run.is_whole:
+                work_off(run, asker, work.how.workers)
+        finally:
+            try:
+                ray.get(grants.over.remote(holder, run.contained))
+            except RayActorError as error:
+                raise gone(error) from error
+    return run.summary

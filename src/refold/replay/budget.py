@@ -98,6 +98,10 @@ class Budget:
         """Go on from what was spent of it elsewhere."""
         vars(self).update(other.__getstate__())
 
+    def of_another(self) -> Budget:
+        """The budget, for who asks another service: it is the same."""
+        return self
+
     @property
     def counts(self) -> bool:
         """Whether anything is counted at all."""

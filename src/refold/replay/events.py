@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from refold.conversation.events import Payload
 from refold.core.fingerprint import ADDED
@@ -104,6 +106,22 @@ class Refusal(Payload, frozen=True):
     times: int = 1
 
 
+REFUSED_MAX: Final = 100
+"""So many different refusals are told by name; the rest are counted together, as the last."""
+
+
+def refusals(counted: Mapping[tuple[str, ...], int]) -> list[Refusal]:
+    """Each by its name, and what there is beyond them together."""
+    every = [
+        Refusal(what, to, where, times) for (what, to, where), times in sorted(counted.items())
+    ]
+    if len(every) <= REFUSED_MAX:
+        return every
+    rest = every[REFUSED_MAX - 1 :]
+    others = Refusal("others", f"{len(rest)} more", "", sum(one.times for one in rest))
+    return [*every[: REFUSED_MAX - 1], others]
+
+
 @event("replay.contained")
 class ReplayContained(Payload, frozen=True):
     """A run is over in which tools were stood in for: what the process reached meanwhile.
@@ -111,8 +129,9 @@ class ReplayContained(Payload, frozen=True):
     ``allowed`` is where it might connect, ``connections`` how often it did, by address; what else
     was tried is ``refused`` and did not happen. ``live`` counts what tools that were read live by
     choice reached: connections, datagrams, programs. ``unseen`` went on although nobody can see
-    where it led, as C code that is called by ``ctypes``. All of it is of the process that ran it,
-    and of those that it forked.
+    where it led, as C code that is called by ``ctypes``. All of it is of the process that ran it
+    and of those that it forked, or of the workers of a cluster, of which so many as are ``lost``
+    were gone before they told.
     """
 
     run: str
@@ -121,6 +140,26 @@ class ReplayContained(Payload, frozen=True):
     refused: list[Refusal] = []
     live: dict[str, int] = {}
     unseen: Annotated[list[Refusal], ADDED] = []
+    lost: Annotated[int, ADDED] = 0
+
+    @classmethod
+    def of_all(cls, parts: Sequence[ReplayContained], lost: int) -> ReplayContained:
+        """What several processes reached together, of a run that is yet to be named."""
+        connections, live, refused, unseen = (Counter[Any]() for _ in range(4))
+        for part in parts:
+            connections.update(part.connections)
+            live.update(part.live)
+            refused.update({(one.what, one.to, one.where): one.times for one in part.refused})
+            unseen.update({(one.what, one.to, one.where): one.times for one in part.unseen})
+        return cls(
+            run="",
+            allowed=sorted({place for part in parts for place in part.allowed}),
+            connections=dict(sorted(connections.items())),
+            refused=refusals(refused),
+            live=dict(sorted(live.items())),
+            unseen=refusals(unseen),
+            lost=lost,
+        )
 
 
 @event("dataset.versioned")

@@ -40,8 +40,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Each variant is asked ``samples`` times. ``workers`` requests are under way at once;
     ``requests_per_second`` (or ``_per_minute``) start at most, with ``tokens_per_minute`` in and
-    out. Timeouts, 429, 5xx and lost connections are tried up to ``attempts_max`` times; while the
-    service is away for all, the run waits, up to ``outage_max_s``. ``max_cost`` (US dollars) and
+    out, of each service. Timeouts, 429, 5xx and lost connections are tried up to
+    ``attempts_max`` times; while the service is away for all, the run waits, up to
+    ``outage_max_s``. ``max_cost`` (US dollars) and
     ``max_tokens`` are held before anything is sent, see :class:`~refold.replay.budget.Budget`;
     where they are spent the run ends, and the summary's ``stopped`` says so. A ``budget`` of both
     counts what others spend of it too, such as a judge. ``primary`` is the

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,7 +20,7 @@ from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.hosts import normal_url
 from refold.replay.decision import Decision, decisions
-from refold.replay.events import ReplayPlanned
+from refold.replay.events import ReplayContained, ReplayPlanned
 from refold.replay.variant import Variant
 
 CATEGORY: Final = "replay~"
@@ -178,6 +178,14 @@ def keep_plan(
             "the answers are kept apart",
             variant=variant.id,
         )
+
+
+def close_plan(store: Store, terms: Iterable[ReplayPlanned], contained: ReplayContained) -> None:
+    """Put on record what a run reached, after each plan of it that was begun."""
+    for one in terms:
+        name = plan_name(msgspec.convert(one.variant, Variant).id)
+        if store.head(name) != NO_EVENTS:
+            store.append(name, [replace(contained, run=one.run)])
 
 
 def _declared(terms: ReplayPlanned) -> ReplayPlanned:

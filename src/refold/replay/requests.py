@@ -117,6 +117,15 @@ class Asker:
         if isinstance(self.candidate, ChatEndpoint):
             await self.candidate.http.aclose()
 
+    def beside(self, candidate: Candidate) -> Asker:
+        """Who asks another within the same budget, and the same rates where its service is this."""
+        mine, other = (getattr(one, "address", None) for one in (self.candidate, candidate))
+        asker = replace_fields(self, candidate=candidate, answers=0)
+        if mine is None or mine != other:
+            asker.limiter, asker.tokens = self.limiter.another(), self.tokens.another()
+            asker.budget = self.budget.of_another()
+        return asker
+
     def stop(self) -> None:
         """Wake everyone who only waits, by cancelling them: nothing of theirs is under way."""
         for task in self._resting:

@@ -6,14 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace as with_fields
 from typing import Any, Literal, Protocol
 
-from msgspec.structs import replace
-
 from refold.core.expected import NO_EVENTS
 from refold.engine.checks import check_given, check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError, refuse_unless
-from refold.replay.budget import Budget
 from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.clients import ClientCandidate, candidate_of
 from refold.replay.decision import Prices, check_prices
@@ -33,8 +30,8 @@ class Mode(Protocol):
         """The variant that its answers are kept as."""
         ...
 
-    def running(self, how: RunOptions, prices: Prices, /) -> Callable[..., RunningReplay]:
-        """What makes a run of it."""
+    def running(self) -> Callable[..., RunningReplay]:
+        """What makes a run of it; it can be pickled where its parts can."""
         ...
 
 
@@ -82,9 +79,10 @@ def replay(
     check_prices(prices)
     check_given(sample=sample)
     given = _checked_variants(variant, control)
-    how, variants, making = _made_in(mode, RunOptions(**options), given, prices or {})
+    how, (variants, making) = RunOptions(**options), _made_in(mode, given)
     model, endpoint = _asked(candidate)
-    _check_machines(store, on, mode)
+    if on is not None:
+        on.check(store)
     asked = [answered_by(store, one, endpoint) for one in variants]
     work = Work(asked, sample, candidate, model, prices or {}, how, making=making)
     run = work.running(store, progress, waits)
@@ -95,7 +93,7 @@ def replay(
             how.terms(one, its is control, sample, known_by, (model, endpoint), prices or {})
             for one, its in zip(asked, given, strict=True)
         ]
-        carry_out(run, with_fields(work, terms=run.terms, versions=run.versions), on)
+        carry_out(run, with_fields(work, terms=[*run.terms], versions=run.versions), on)
     return run.summary
 
 
@@ -106,26 +104,17 @@ def _asked(candidate: Candidate) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _check_machines(store: Store, on: Machines | None, mode: object) -> None:
-    if on is not None:
-        refuse_unless(mode == NEXT_STEP, f"{NEXT_STEP!r}, where other machines ask", mode=mode)
-        on.check(store)
-
-
 def _made_in(
-    mode: object, how: RunOptions, variants: list[Variant], prices: Prices
-) -> tuple[RunOptions, list[Variant], Callable[..., RunningReplay]]:
-    """The options, the variants and what makes the run, of a mode."""
+    mode: object, variants: list[Variant]
+) -> tuple[list[Variant], Callable[..., RunningReplay]]:
+    """The variants and what makes the run, of a mode."""
     if mode == NEXT_STEP:
-        return how, variants, RunningReplay
+        return variants, RunningReplay
     is_known = not isinstance(mode, str) and hasattr(mode, "stamped")
     known = f"{NEXT_STEP!r} or a refold.freerun.FreeRun(); verify() looks at the record"
     refuse_unless(is_known, known, mode=mode)
     own: Any = mode
-    cost: Any = how.max_cost
-    # One budget: more than the candidate may be asked.
-    how = replace(how, budget=how.budget or Budget(cost, how.max_tokens, prices))
-    return how, [own.stamped(one) for one in variants], own.running(how, prices)
+    return [own.stamped(one) for one in variants], own.running()
 
 
 def _checked_variants(variant: object, control: object) -> list[Variant]:

@@ -19,7 +19,7 @@ from refold.errors import Unavailable, UsageError
 from refold.event_loop import Interrupted
 from refold.replay.budget import BudgetSpent
 from refold.replay.decision import Decision, Prices, decisions, priced
-from refold.replay.events import ReplayPlanned
+from refold.replay.events import ReplayContained, ReplayPlanned
 from refold.replay.hidden import Hidden
 from refold.replay.journal import UNREADABLE, Journal, Left, Task, answers, record
 from refold.replay.leases import TAKEN_MAX, Leases, Waits
@@ -57,7 +57,8 @@ class RunningReplay:
     :class:`~refold.replay.leases.Leases`. ``waits`` is told when it begins to wait for that.
     ``model`` is asked for where a variant names none, before the recorded one. ``versions`` are
     the conversations as far as they are asked, ``since`` has those from which on, ``terms`` what is
-    to be put on record of the plan, ``actor`` who starts it.
+    to be put on record of the plan, ``actor`` who starts it, ``contained`` what was reached by a
+    run that reaches nothing but its models.
     """
 
     store: Store
@@ -73,6 +74,7 @@ class RunningReplay:
     parts: list[ReplaySummary] = field(default_factory=list)
     stopped: str = ""
     is_stopping: bool = False
+    contained: ReplayContained | None = None
     _missing: dict[str, dict[int, int]] = field(default_factory=dict)
     _taken: deque[tuple[str, dict[int, int]]] = field(default_factory=deque)
     _tasks: Iterator[Task] = field(default_factory=lambda: iter(()))

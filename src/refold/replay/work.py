@@ -14,9 +14,9 @@ from refold.replay.events import ReplayPlanned
 from refold.replay.journal import Journal
 from refold.replay.leases import Waits
 from refold.replay.options import RunOptions
+from refold.replay.plan import close_plan
 from refold.replay.requests import Asker
 from refold.replay.running import Progress, RunningReplay
-from refold.replay.summary import ReplaySummary
 from refold.replay.variant import Variant
 
 
@@ -49,17 +49,13 @@ class Work:
             store, journals, self.model, self.prices, progress, waits, self.how.actor
         )
 
-    def part(
-        self, store: Store, streams: Iterable[str], asker: Asker, progress: Progress | None = None
-    ) -> ReplaySummary:
-        """Do the work of some of its conversations; what of it is there is kept."""
+    def part(self, store: Store, streams: Iterable[str], progress: Progress) -> RunningReplay:
+        """The run of some of its conversations, as far as they are not answered yet."""
         run = self.running(store, progress)
         run.versions |= self.versions
         run.plan(streams, self.versions)
-        if not run.is_whole:
-            run.terms = [*self.terms]
-            work_off(run, asker, self.how.workers)
-        return run.summary
+        run.terms = [*self.terms]
+        return run
 
 
 class Machines(Protocol):
@@ -73,11 +69,15 @@ class Machines(Protocol):
 
 
 def carry_out(run: RunningReplay, work: Work, on: Machines | None) -> None:
-    """Have what a planned run misses asked by other machines, or here."""
-    if on is not None:
-        on.work_off(run, work)
-    else:
-        work_off(run, work.how.asker(work.candidate, work.prices), work.how.workers)
+    """Have what a planned run misses asked by other machines, or here, and close its plan."""
+    try:
+        if on is not None:
+            on.work_off(run, work)
+        else:
+            work_off(run, work.how.asker(work.candidate, work.prices), work.how.workers)
+    finally:
+        if run.contained is not None:
+            close_plan(run.store, work.terms, run.contained)
 
 
 def work_off(run: RunningReplay, asker: Asker, workers: int) -> None:
