@@ -262,12 +262,13 @@ class Open:
 def hello(request):
     return {"role": "assistant", "content": "Hello."}
 
-on = OnRay(sys.argv[1], sys.argv[2])
+inside, on = OnRay(sys.argv[1]), OnRay(sys.argv[1], sys.argv[2])
 with refold.open(sys.argv[1]) as store:
-    try:
-        replay(store, ["call-1"], Variant(label="x"), Open(), on=on)
-    except refold.RefoldError as error:
-        print(error)
+    for at in (inside, on):
+        try:
+            replay(store, ["call-1"], Variant(label="x"), Open(), on=at)
+        except refold.RefoldError as error:
+            print(error)
     print(replay(store, ["call-1"], Variant(label="x"), hello, on=on).answered)
 """
 
@@ -275,16 +276,21 @@ with refold.open(sys.argv[1]) as store:
 def test_a_candidate_that_cannot_be_sent_is_refused_and_a_function_is_asked(
     cluster: RayCluster, address: str
 ) -> None:
-    """What holds a file or a connection stays where it is; a function goes along by its code."""
+    """What holds a file or a connection stays where it is; a function goes along by its code.
+
+    Neither Ray nor refold shows the address of the store then, in which a password may be.
+    """
     done = subprocess.run(
         [sys.executable, "-c", REFUSED, address, cluster.address],
         capture_output=True,
-        env=quiet(tempfile.gettempdir()),
+        env=quiet(tempfile.gettempdir(), cluster.inside),
         text=True,
     )
-    why, answered = done.stdout.splitlines()
-    assert "cannot be sent to other machines" in why and "ChatEndpoint" in why
-    assert answered == "2", done.stderr
+    *refused, answered = done.stdout.splitlines()
+    for why in refused:
+        assert "cannot be sent to other machines" in why and "ChatEndpoint" in why
+    assert (len(refused), answered) == (2, "2"), done.stderr
+    assert address not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("file", ["calls.db", "sqlite:///calls.db", "calls.jsonl", "memory:"])

@@ -108,12 +108,13 @@ class _Handed:
         self._grants = ray.remote(Grants).options(**on_head).remote(work.how, work.prices)
         counts = work.how.bounds(work.prices).budget.counts
         plain = replace(work, how=msgspec.structs.replace(work.how, budget=None))
-        order = Order(url, plain, self._grants, counts)
+        # By itself: what Ray says of a whole order that cannot be sent shows the store's password.
         try:
-            self._order = ray.put(order)
-        except (TypeError, ValueError) as error:
+            ray.cloudpickle.dumps((work.candidate, work.making))
+        except Exception as error:
             why = f"who is asked, or a tool's policy, cannot be sent to other machines: {error}"
             raise UsageError(f"{why}; give a ChatEndpoint, or a function of a module") from error
+        self._order = ray.put(Order(url, plain, self._grants, counts))
         self._ask = ray.remote(ask_part).options(num_cpus=1, max_retries=0)
 
     def to_the_end(self) -> None:
