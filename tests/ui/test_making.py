@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import refold
+from refold.conversation import UserUtterance
 from refold.errors import NotFound, Unavailable
 from refold.replay import Variant, replay
 from refold.ui import compare, verdict
@@ -17,6 +18,7 @@ from refold.ui.making import KEPT_MAX, UNDER_WAY_MAX, KeptResults, LookedAt
 from tests.replay.pages import Page
 from tests.replay.stories import record
 from tests.replay.test_report import answer
+from tests.support.browser import browser
 from tests.ui.serving import LIMIT_S, served
 
 
@@ -142,3 +144,27 @@ def test_a_comparison_that_takes_long_becomes_the_page(monkeypatch: pytest.Monke
     assert first.by_id("compare").attributes["hx-get"] == address
     assert "hx-trigger" not in told
     assert "before one of them went on" in old
+
+
+def test_what_the_address_leads_to_is_gone_to_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In Chromium: the turn of a comparison that was not made yet when it was opened."""
+    real, waits = compare.compared, threading.Event()
+
+    def slow(*of: Any) -> Any:
+        assert waits.wait(LIMIT_S)
+        return real(*of)
+
+    monkeypatch.setattr(compare, "compared", slow)
+    with refold.open("memory:") as made:
+        for name in ("call-1", "call-2"):
+            made.append(name, [UserUtterance(text=f"Line {n}.\n" * 9) for n in range(40)])
+        with served(made, patience_s=0) as client, browser() as tab:
+            address = client.base_url.join("/compare?a=call-1&b=call-2")
+            tab.go(f"{address}#call-1%4030")
+            assert "They are being compared" in tab.value("document.body.innerText")
+            waits.set()
+            tab.until("document.querySelector(':target') !== null")
+            tab.until("Math.abs(document.querySelector(':target').getBoundingClientRect().y) < 300")
+            assert tab.value("scrollY") > 1_000

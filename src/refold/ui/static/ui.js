@@ -1,4 +1,5 @@
-// Keys: / search, j and k along the list, ? help. Everything works without them.
+// Keys: / search, j and k along the list, ? help; and a page that was waited for is gone into where
+// its address says. Everything works without them.
 (() => {
   "use strict";
   const typing = (element) => element.matches("input:not([type=checkbox]), textarea, select");
@@ -9,6 +10,21 @@
     const at = links.indexOf(document.activeElement);
     links[Math.min(Math.max(at + by, 0), links.length - 1)].focus();
   }
+
+  function isThere() {
+    try {
+      return !location.hash || document.getElementById(decodeURIComponent(location.hash.slice(1))) !== null;
+    } catch {
+      return true; // It is no name of anything.
+    }
+  }
+
+  let isShown = isThere();
+  document.addEventListener("htmx:afterSettle", () => {
+    if (isShown || !isThere()) return;
+    isShown = true;
+    location.replace(location.hash);
+  });
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
