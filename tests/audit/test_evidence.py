@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -318,6 +319,20 @@ def test_with_the_name_goes_what_tells_it() -> None:
     for version, ordinals in enumerate(disclosed):
         proof = prove(store, f"call-1@{version}", withhold={"name": "private"})
         assert set(proof["disclosed"]) == ordinals
+
+
+@pytest.mark.parametrize("name", ['call-"Ann"', "call-\\1", "call-Ünal", "call-a/b"])
+def test_with_the_name_goes_what_tells_it_however_it_is_escaped(name: str) -> None:
+    """In texts and in names of members, as programs escape them that write ASCII; in JSON in a text
+    too."""
+    told = json.dumps({"text": f"of {name}."})
+    payloads = [told, json.dumps({"arguments": told}), json.dumps({name: 1}), '{"text": "\\u0041"}']
+    store = refold.open("memory:")
+    store.append(name, [Event("a.b", msgspec.Raw(one.encode())) for one in payloads])
+    sealed_by(store).checkpoint()
+    for version, is_told in enumerate([True, True, True, False]):
+        proof = prove(store, f"{name}@{version}", withhold={"name": "private"})
+        assert ("0" in proof["disclosed"]) != is_told
 
 
 def test_what_is_said_of_an_event_counts_before_what_is_said_of_all() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ from refold.audit.tables import SealTables, StoredHead, tables_of
 from refold.audit.tiles import reader
 from refold.audit.tree import consistency_path, inclusion_path, root_of
 from refold.audit.verifier.heads import SignedHead, Unverified, check_leaf
+from refold.core import jsonvalue
 from refold.core.clock import from_us
 from refold.core.event import parse_event_id
 from refold.core.recorded import Recorded
@@ -328,14 +330,25 @@ def with_what_names(recorded: Recorded, withheld: Mapping[int, str]) -> dict[int
     if NAME not in withheld:
         return dict(withheld)
     root = re.escape(recorded.stream.partition("~")[0])
-    told = re.compile(rf"(?<!\w){root}(?!\w)".encode())
+    told = re.compile(rf"(?<!\w){root}(?!\w)", re.ASCII)
     names_it = {
         METADATA: SUBJECT in recorded.metadata
-        or told.search(msgspec.json.encode(recorded.metadata)) is not None,
-        PAYLOAD: told.search(recorded.raw) is not None,
+        or _tells(msgspec.json.encode(recorded.metadata).decode(), told),
+        PAYLOAD: _tells(recorded.raw.decode(), told),
     }
     also = [ordinal for ordinal, is_so in names_it.items() if is_so]
     return dict.fromkeys(also, withheld[NAME]) | dict(withheld)
+
+
+def _tells(text: str, wanted: re.Pattern[str]) -> bool:
+    """Whether there is such a text in JSON text, however it is escaped; JSON in a text is too."""
+    if wanted.search(text):
+        return True
+    if "\\" in text:
+        with suppress(ValueError, RecursionError, UsageError):
+            read = jsonvalue.read(text, lambda pairs: [[*pair] for pair in pairs])
+            return any(_tells(one, wanted) for one in jsonvalue.texts_in(read))
+    return False
 
 
 def _ordinal(what: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Final, NoReturn
@@ -103,6 +103,20 @@ def equal(first: Any, second: Any) -> bool:
     check(second)
     numbers = Numbering()
     return numbers.of(first) == numbers.of(second)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, and the names of its members, in no order."""
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case str(text):
+                yield text
+            case dict(members):
+                yield from members
+                pending += members.values()
+            case list(items):
+                pending += items
 
 
 def pointer(parts: Iterable[str | int]) -> str:

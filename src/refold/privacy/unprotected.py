@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 
 from refold.audit.entry import stored_events
 from refold.audit.reading import pages
 from refold.core.event import event_id
+from refold.core.jsonvalue import texts_in
 from refold.core.stored import Row, StoredEvent
 from refold.engine.store import Store
 from refold.privacy.detecting import Detect, looked_into
@@ -86,7 +87,7 @@ def _kinds_in(metadata: str | bytes, declared: set[str]) -> set[str]:
     is_name = len(_WORD.findall(subject)) > 1
     if is_name and not any(map(str.isdigit, subject)):
         kinds.add("a name of the subject")
-    if not declared.isdisjoint(one for one in _texts(said) if is_name or one != subject):
+    if not declared.isdisjoint(one for one in texts_in(said) if is_name or one != subject):
         kinds.add("a declared value of the payload")
     return kinds
 
@@ -101,16 +102,3 @@ def _declared(row: Row, events: Sequence[StoredEvent], finder: Finder) -> list[s
         if len(text) >= _SHORT:
             texts[owner].add(text)
     return texts
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """The texts in a JSON value."""
-    pending = [value]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, Mapping):
-            pending += one.values()
-        elif isinstance(one, list):
-            pending += one
