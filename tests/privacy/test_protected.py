@@ -19,12 +19,20 @@ from refold.core.encode import encode_body
 from refold.errors import Corrupt, InvalidEvent, UsageError
 from refold.ports import Maintained, SnapshotKeeper, TagKeeper, WholeReader
 from refold.privacy import subject_keys
-from refold.privacy.envelope import ERASED, OPENING, REDACTED, WITHHELD, envelope_at
+from refold.privacy.envelope import ERASED, OPENING, REDACTED, WITHHELD, Envelope, parsed
 from refold.privacy.keyring import new_keyring
 from refold.privacy.stored import stored_backend
 from tests.privacy.protecting import behind, opened, privacy
 
 SAID = "My name is Ada Example, 555-0100"
+
+
+def envelope_at(body: bytes, start: int) -> tuple[Envelope, int]:
+    """The envelope that begins at a place, and where it ends."""
+    end = body.index(b"]}", start) + 2
+    found = parsed(body[start:end])
+    assert found is not None
+    return found, end
 
 
 @pytest.fixture
@@ -173,9 +181,7 @@ def test_every_changed_byte_is_refused_by_event_and_field(tmp_path: Path, keyrin
         (row,) = (one for found in stored_backend(store).rows("call-1", **asked)
                   for one in found.appends() if one.version == 1)  # fmt: skip
         body = row.body.encode() if isinstance(row.body, str) else row.body
-        found = envelope_at(body, body.index(OPENING))
-        assert found is not None
-        envelope, end = found
+        envelope, end = envelope_at(body, body.index(OPENING))
         known = behind(store).keys.opened([envelope.key.decode()] if envelope.key else [])
         assert b"Ada" in opened_row(row, known).body
         start = end - len(envelope.json) + len(OPENING)
@@ -198,9 +204,7 @@ def test_a_value_moved_elsewhere_is_refused(store: refold.Store) -> None:
     (row,) = stored_backend(store).rows("call-1", **asked)
     body = row.body if isinstance(row.body, bytes) else row.body.encode()
     first = envelope_at(body, body.index(OPENING))
-    assert first is not None
     second = envelope_at(body, body.index(OPENING, first[1]))
-    assert second is not None
     known = behind(store).keys.opened([first[0].key.decode()])
     swapped = body.replace(first[0].json, b"?").replace(second[0].json, first[0].json)
     swapped = swapped.replace(b"?", second[0].json)

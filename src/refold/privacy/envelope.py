@@ -124,12 +124,6 @@ def parsed(text: bytes) -> Envelope | None:
     return None if found is None else Envelope(*found.groups())
 
 
-def envelope_at(payload: bytes, start: int) -> tuple[Envelope, int] | None:
-    """The envelope that begins at a place in a payload, and where it ends; None where none does."""
-    found = _ENVELOPE.match(payload, start)
-    return None if found is None else (Envelope(*found.groups()), found.end())
-
-
 def replaced(payload: bytes, replace: Callable[[Envelope], bytes]) -> bytes:
     """A payload, or several, with something else in the place of each envelope."""
     if OPENING not in payload:
