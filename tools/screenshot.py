@@ -134,8 +134,11 @@ def pictured() -> str:
 
 def made(url: str) -> None:
     """Wait until a page that is made beside is there."""
-    while b'hx-trigger="every' in urlopen(url, timeout=TIMEOUT_S).read():
+    for _ in range(10 * TIMEOUT_S):
+        if b'hx-trigger="every' not in urlopen(url, timeout=TIMEOUT_S).read():
+            return
         time.sleep(0.1)
+    raise TimeoutError(f"{url} is not there after {TIMEOUT_S} s")
 
 
 @contextmanager
