@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -321,3 +322,41 @@ def test_the_clock_is_its_own_again_afterwards() -> None:
     before = time.time, time.time_ns, uuid.uuid4
     assert came(lambda: lambda said: time.time() and "Hm.", TALK[:2]).answer == Action(text="Hm.")
     assert (time.time, time.time_ns, uuid.uuid4) == before
+
+
+HANGING = f"""
+import sys, threading
+import refold
+from refold.freerun import FreeRun, LiveRead, OwnCode, ToolPolicies
+from refold.replay import Variant, replay
+from tests.replay.stories import opening, record, tells
+
+def hangs(*said, **asked):
+    print("led", flush=True)
+    threading.Event().wait()
+
+def calls(request):
+    function = {{"name": "look", "arguments": "{{}}"}}
+    call = {{"id": "x", "type": "function", "function": function}}
+    return {{"content": None, "tool_calls": [call]}}
+
+live = ToolPolicies(effects={{"look": "read"}}, otherwise={{"look": LiveRead(hangs)}})
+candidate = calls if sys.argv[1] == "tool" else OwnCode(lambda: hangs, {NOWHERE!r})
+with refold.open("memory:") as store:
+    record(store, "call-1", opening(), tells())
+    replay(store, ["call-1"], Variant(label="x"), candidate, mode=FreeRun(tools=live))
+"""
+
+
+@pytest.mark.parametrize("what", ["code", "tool"])
+def test_what_hangs_does_not_keep_the_process_from_ending(what: str) -> None:
+    """Ctrl-C ends the run, whatever code of the user's waits for."""
+    how: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HANGING, what], **how) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "led\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == -signal.SIGINT
+        finally:
+            process.kill()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
+from refold.event_loop import on_thread
 from refold.freerun.frameworks import beginning
 from refold.freerun.rerun import Rerun, RunOutcome
 from refold.replay.candidate import ChatEndpoint, ModelFailure
@@ -44,7 +45,7 @@ class OwnCode(ChatEndpoint):
         """Ask for what the code asks here."""
         if not any(message.get("role") == "user" for message in request.messages):
             return self._opened()
-        came = await asyncio.to_thread(self._came, request)
+        came = await on_thread(partial(self._came, request))
         if came.answer is not None:
             return came.answer
         if came.asked is None:

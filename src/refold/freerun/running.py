@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from decimal import Decimal
+from functools import partial
 from threading import Lock
 from typing import Final
 
@@ -18,6 +19,7 @@ from refold.conversation.events import ModelFailed, Usage
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.errors import Conflict, InvalidEvent, RefoldError, Unavailable, UsageError
+from refold.event_loop import on_thread
 from refold.freerun.goals import goal_of
 from refold.freerun.outside import closed_off
 from refold.freerun.policies import ToolPolicies
@@ -109,7 +111,7 @@ class FreeRunning(RunningReplay):
             yield Task(place, journal, stream, found[0], requests[place], fork, tools, left)
 
     async def work_off(self, asker: Asker, workers: int) -> None:
-        """CourseWalk what is missing, while nothing but the models is reached; the plan says so."""
+        """Walk what is missing, while nothing but the models is reached; the plan says so."""
         if self.speaks is not None:
             self.user_asker = asker.beside(self.speaks)
         urls = [getattr(one, "address", None) for one in (asker.candidate, self.speaks)]
@@ -127,11 +129,11 @@ class FreeRunning(RunningReplay):
     # -- one conversation --------------------------------------------------------------------------
 
     async def _ask(self, asker: Asker, task: Task) -> Outcome:
-        """CourseWalk a conversation to its end, each step stored before the next is asked."""
+        """Walk a conversation to its end, each step stored before the next is asked."""
         _, spent = self._spent.setdefault(id(task), (task, WalkSpent()))
         spent.attempts = 0  # Those of an earlier try are counted with its failure.
         for _ in range(OTHERS_FIRST_MAX):
-            walk = await asyncio.to_thread(self._begun, task)
+            walk = await on_thread(partial(self._begun, task))
             try:
                 return await self._walked(asker, task, walk, spent)
             except RefoldError as error:
@@ -179,7 +181,7 @@ class FreeRunning(RunningReplay):
                 outcome = self._priced(task.request.model, await asker.ask(what.request))
                 spent.add(outcome)
                 if outcome.action is not None:
-                    events = await asyncio.to_thread(walk.step, outcome.action)
+                    events = await on_thread(partial(walk.step, outcome.action))
                 elif (fault := fault_in(outcome.error)) is not None:
                     is_own = fault == "own_limit"
                     reason: Reason = "prompt_too_long" if is_own else "broken_answer"
