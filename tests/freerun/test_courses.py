@@ -385,3 +385,42 @@ def test_what_a_run_took_is_told_of_every_answer(store: refold.Store) -> None:
     assert stopped.stopped.startswith("the budget is spent")
     assert 0 < stopped.requests == stopped.usage_known == stopped.cost_known
     assert (stopped.answered, stopped.cost) == (0, stopped.requests * Decimal("0.5"))
+
+
+def by_itself(store: refold.Store) -> str:
+    """A conversation whose agent says what it will do, and then does it without being asked."""
+    look = called(1, *LOOK, "m2", "4")
+    price = called(2, *PRICE, "m4", "80")
+    says_first = [AgentUtterance(text=f"First {n}.", message_id=f"m{n}") for n in (1, 3)]
+    last = AgentUtterance(text="Room 4 for 80.", message_id="m5")
+    opened = [CONFIGURED, UserUtterance(text="A room?"), says_first[0], *look]
+    store.append("call-9", [*opened, says_first[1], *price, last, UserUtterance(text="Thanks.")])
+    store.append("call-9", [AgentUtterance(text="Bye.", message_id="m6")])
+    return "call-9"
+
+
+BY_ITSELF: dict[str, Any] = {
+    "as recorded": (
+        [says("First 1."), calls(LOOK), says("First 3."), calls(PRICE), says("80."), says("Bye.")],
+        {},
+    ),
+    "without a word before": ([calls(LOOK), calls(PRICE), says("80."), says("Bye.")], {}),
+    "never does it": ([says("First 1."), says("And then."), says("Bye.")], {"other_calls": 1}),
+}
+
+
+@pytest.mark.parametrize(("script", "diverged"), BY_ITSELF.values(), ids=BY_ITSELF)
+def test_who_speaks_before_it_calls_has_not_handed_over(
+    store: refold.Store, script: Any, diverged: dict[str, int]
+) -> None:
+    """Where the recorded agent did so, in an answer of its own, the candidate may too.
+
+    It is asked again as often as that went on by itself, and no more.
+    """
+    compared = walked(store, scripted(script), by_itself(store))
+    course = compared.figures.course
+    assert course is not None
+    assert (course.decisions, course.diverged, course.is_whole) == (6, diverged, True)
+    assert course.same == (not diverged)
+    again = replay(store, ["call-9"], VARIANT, scripted(script), mode=FreeRun())
+    assert (again.kept, again.requests) == (6, 0)

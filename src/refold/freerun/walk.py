@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -88,6 +88,7 @@ class CourseWalk:
     _answers: int = 0
     _answered: int = 0
     _said: int = 0
+    _words_only: int = 0
     _has_spoken: bool = False
     _has_called: bool = False
     _unanswered: deque[Call] = field(default_factory=deque)
@@ -114,7 +115,8 @@ class CourseWalk:
             said = recorded.noted("replay")
             noted: dict[str, Any] = said if isinstance(said, dict) else {}
             if (turn := noted.get("turn", self.number)) > self.number:
-                self.number, self._answers, self._has_spoken = turn, 0, False
+                self.number, self._answers, self._words_only = turn, 0, 0
+                self._has_spoken = False
             match recorded.type:
                 case "replay.diverged" if self.parted is None:
                     self.parted = recorded.to_class(ReplayDiverged)
@@ -122,11 +124,13 @@ class CourseWalk:
                     self.is_over = True
                 case "model.response":
                     self._answers, self._answered = self._answers + 1, self._answered + 1
+                    self._words_only += 1
                     self._has_spoken, self._has_called = True, False
                 case "tool.call":
                     called = recorded.to_class(ToolCall)
                     call = Call(called.name, called.arguments, called.call_id, called.kind)
                     self.calls.append(call)
+                    self._words_only -= not self._has_called
                     self._has_called = True
                     self._unanswered.append(call)
                 case "tool.result" if "source" in noted:
@@ -172,10 +176,16 @@ class CourseWalk:
         )
 
     def _is_handed_over(self) -> bool:
-        is_closed = self.parted is None and self._turn().is_open
-        return self._has_spoken and (
-            not self._has_called or (is_closed and self._beside.is_made(self._place(), self.calls))
-        )
+        if not self._has_called:
+            return self._has_spoken and not self._goes_on_itself(self._words_only, self.calls)
+        is_closed = self._has_spoken and self.parted is None and self._turn().is_open
+        return is_closed and self._beside.is_made(self._place(), self.calls)
+
+    def _goes_on_itself(self, words_only: int, calls: Sequence[Call]) -> bool:
+        """Whether the recorded agent spoke so often in this turn, and then called by itself."""
+        own = sum(not one.action.calls for one in self._turn().decisions[:-1])
+        is_left = self.parted is None and words_only <= own
+        return is_left and not self._beside.is_made(self._place(), calls)
 
     def _is_simulated(self) -> bool:
         return self.parted is not None and self.terms.user is not None
@@ -224,7 +234,8 @@ class CourseWalk:
         message_id = f"free-{self._answered}"
         events = answer_events(action, message_id, tools)
         calls = [*self.calls, *action.calls]
-        parted, missed = self._parted_by(action, calls), False
+        is_over = not action.calls and not self._goes_on_itself(self._words_only + 1, calls)
+        parted, missed = self._parted_by(action, calls, is_handed_over=is_over), False
         for call in action.calls:
             given = self.world.answer(call)
             if isinstance(given, ToolOutput) and given.at and self._hides(given.output):
@@ -243,7 +254,8 @@ class CourseWalk:
             events.append(parted.event)
         if missed or (is_last and action.calls):
             return [*events, *self._ends_here(parted), self._finished()]
-        return [*events, *self._goes_on(action, calls, parted)]
+        is_over = is_over or (parted is not None and not action.calls)
+        return [*events, *self._goes_on(is_over, calls, parted)]
 
     def _ends_here(self, parted: Parted | None) -> list[object]:
         """What closes a course that ended with a call that the record does not answer either."""
@@ -251,11 +263,11 @@ class CourseWalk:
             return []
         return [self._fed(one, self.number) for one in self.record.closing]
 
-    def _goes_on(self, action: Action, calls: list[Call], parted: Parted | None) -> list[object]:
+    def _goes_on(self, is_over: bool, calls: list[Call], parted: Parted | None) -> list[object]:
         """The next recorded turn, where the agent has handed over and nobody simulates it."""
         is_parted = parted is not None or self.parted is not None
         turn = self._turn()
-        is_done = not action.calls or (
+        is_done = is_over or (
             not is_parted and turn.is_open and self._beside.is_made(self._place(), calls)
         )
         if (
@@ -285,7 +297,9 @@ class CourseWalk:
         told = Event.of(result, metadata={"replay": noted})
         return [told, *(self._fed(one, self.number) for one in brought)]
 
-    def _parted_by(self, action: Action, calls: list[Call]) -> Parted | None:
+    def _parted_by(
+        self, action: Action, calls: list[Call], *, is_handed_over: bool
+    ) -> Parted | None:
         if self.parted is not None:
             return None
         faults = faults_of(action, self._offered())
@@ -295,7 +309,7 @@ class CourseWalk:
         if odd := [kind for kind in faults if kind not in known]:
             return self._here("broken_answer", {odd[0]: faults[odd[0]]})
         place = self._place()
-        return self._beside.other_calls(place, calls, is_handed_over=not action.calls)
+        return self._beside.other_calls(place, calls, is_handed_over=is_handed_over)
 
     def _missed(self, missed: Missed) -> Parted | None:
         if self.parted is not None:
