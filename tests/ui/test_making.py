@@ -78,6 +78,19 @@ def test_what_failed_is_told_and_tried_again() -> None:
     assert kept.look("one", 1, lambda _: "there", None).value == "there"
 
 
+def test_what_no_thread_begins_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine may have none left; who asks again has it made."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    kept = KeptResults()
+    with monkeypatch.context() as full, pytest.raises(RuntimeError):
+        full.setattr(threading.Thread, "start", start)
+        kept.look("one", 1, lambda _: "there", 0)
+    assert kept.look("one", 1, lambda _: "there", LIMIT_S).value == "there"
+
+
 def test_there_is_a_limit_to_what_is_made_and_kept() -> None:
     """Whoever asks for ever more is refused, and what was made long ago is let go."""
     kept = KeptResults()

@@ -90,8 +90,9 @@ class KeptResults:
                 under_way = sum(not one.ended.is_set() for one in self._made.values())
                 if under_way >= UNDER_WAY_MAX:
                     raise Unavailable("too much is being made for other pages: ask again later")
-                known = self._made[name] = _Making(of, None if known is None else known.value)
+                known = _Making(of, None if known is None else known.value)
                 Thread(target=self._make, args=(known, make), daemon=True).start()
+                self._made[name] = known  # Now that it begins: else nobody would end it.
             self._made.move_to_end(name)
             old = [one for one, held in self._made.items() if held.ended.is_set() and one != name]
             for one in old[: max(0, len(self._made) - KEPT_MAX)]:
