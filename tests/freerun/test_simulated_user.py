@@ -314,3 +314,36 @@ def test_an_answer_that_cannot_be_stored_is_that_of_one_conversation() -> None:
         course = compare(store, ["call-0", "call-1"], said.variant).figures.course
     assert course is not None
     assert course.excluded == {"infrastructure": 1}
+
+
+FAULTY: dict[str, str] = {
+    "invents_facts": "My user id is zz_9.",
+    "forgets_goal": "I do not know.",
+    "ends_early": STOP,
+    "answers_for_agent": "How can I help you today?",
+}
+"""What each of four models says first that play the user, asked for the user id ann_7."""
+
+
+def test_each_fault_of_a_model_is_counted_once() -> None:
+    """Whatever plays the user by OpenAI's protocol: by kind, and held against no agent."""
+
+    def play(body: Body) -> Body:
+        system, *talk = body["messages"]
+        kind = next(kind for kind in FAULTY if f"Goal:\n{kind}\n" in system["content"])
+        if sum(one["role"] == "assistant" for one in talk) == 1:
+            return {"content": FAULTY[kind]}
+        return {"content": STOP if "anything else" in talk[-1]["content"] else "Fine."}
+
+    with refold.open("memory:") as store, ChatServer(play) as server:
+        for kind in FAULTY:
+            record(store, kind)
+            state_goal(store, kind, GoalStated(text=kind, facts={"user id": "ann_7"}))
+        user = ChatEndpoint(server.base_url, model="user", api_key="")
+        said = replay(store, [*FAULTY], VARIANT, _asks, mode=FreeRun(user=user))
+        compared = compare(store, [*FAULTY], said.variant)
+        found = {one.stream: one.led and one.led.simulator_faults for one in compared.conversations}
+    assert found == {kind: {kind: 1} for kind in FAULTY}
+    assert compared.figures.simulator is not None
+    assert compared.figures.simulator.faults == dict.fromkeys(FAULTY, 1)
+    assert compared.figures.counts["failed"] == 0
