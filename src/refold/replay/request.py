@@ -119,6 +119,14 @@ class RequestMaker:
         )
 
 
+def request_at(
+    history: Sequence[Recorded], decision: Decision, variant: Variant, *, model: str | None = None
+) -> ChatRequest:
+    """The request for one decision alone; who asks at several goes on with one RequestMaker."""
+    (request,) = RequestMaker(history, [variant], model=model).at(decision)
+    return request
+
+
 def meant_of(history: Iterable[Recorded], variant: Variant) -> Meant:
     """Which of the agents of a conversation a variant is for; None for all that there are."""
     if variant.agent is not None:
