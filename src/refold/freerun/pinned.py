@@ -33,6 +33,9 @@ class _Pins:
         self.now_us += TICK_US
         return self.now_us * 1_000
 
+    def uuid4(self) -> uuid.UUID:
+        return uuid.UUID(int=self.chance.getrandbits(128), version=4)
+
 
 _pins: Final[ContextVar[_Pins | None]] = ContextVar("refold.freerun.pins", default=None)
 
@@ -47,8 +50,8 @@ def pinned(request: ChatRequest) -> Iterator[None]:
     token, before = _pins.set(pins), random.getstate()
     random.seed(pins.chance.getrandbits(64))
     real = {place: getattr(*place) for place in _PINNED}
-    for (module, name), made in _PINNED.items():
-        setattr(module, name, made(real[module, name]))
+    for (module, name), pinned_to in _PINNED.items():
+        setattr(module, name, _standing_in(real[module, name], pinned_to))
     try:
         yield
     finally:
@@ -58,35 +61,17 @@ def pinned(request: ChatRequest) -> Iterator[None]:
         _pins.reset(token)
 
 
-def _time(real: Callable[[], float]) -> Callable[[], float]:
-    def now_s() -> float:
+def _standing_in(real: Callable[[], Any], pinned_to: Callable[[_Pins], Any]) -> Callable[[], Any]:
+    def told() -> Any:
         pins = _pins.get()
-        return real() if pins is None else pins.time_ns() / 1_000_000_000
+        return real() if pins is None else pinned_to(pins)
 
-    return now_s
-
-
-def _time_ns(real: Callable[[], int]) -> Callable[[], int]:
-    def now_ns() -> int:
-        pins = _pins.get()
-        return real() if pins is None else pins.time_ns()
-
-    return now_ns
+    return told
 
 
-def _uuid4(real: Callable[[], uuid.UUID]) -> Callable[[], uuid.UUID]:
-    def uuid4() -> uuid.UUID:
-        pins = _pins.get()
-        if pins is None:
-            return real()
-        return uuid.UUID(int=pins.chance.getrandbits(128), version=4)
-
-    return uuid4
-
-
-_PINNED: Final[dict[tuple[Any, str], Callable[[Any], Any]]] = {
-    (time, "time"): _time,
-    (time, "time_ns"): _time_ns,
-    (uuid, "uuid4"): _uuid4,
+_PINNED: Final[dict[tuple[Any, str], Callable[[_Pins], Any]]] = {
+    (time, "time"): lambda pins: pins.time_ns() / 1_000_000_000,
+    (time, "time_ns"): _Pins.time_ns,
+    (uuid, "uuid4"): _Pins.uuid4,
 }
-"""What is pinned, and what makes it of what it is: other threads have theirs meanwhile."""
+"""What is pinned, and what it is then: other threads have what it was meanwhile."""

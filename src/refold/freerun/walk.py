@@ -150,7 +150,11 @@ class CourseWalk:
         if self.version < 0 and self._is_hidden(self._events):
             return Closes(self._cannot_go_on(self.record.turns[0].decisions[0]))
         if self._has_ended():
-            if self.parted is not None and self.terms.user is not None and self._may_go_on():
+            if (
+                self.parted is not None
+                and self.terms.user is not None
+                and self._said < USER_TURNS_MAX
+            ):
                 return AsksUser(heard_in(self._events))
             return Closes(self._closing())
         return Asks(self._request())
@@ -165,9 +169,6 @@ class CourseWalk:
 
     def _hides(self, text: str) -> bool:
         return self.terms.hidden.marks_text(text)
-
-    def _may_go_on(self) -> bool:
-        return self._said < USER_TURNS_MAX
 
     def _has_ended(self) -> bool:
         """Whether the agent has handed over, and nothing is recorded that it would be told."""
