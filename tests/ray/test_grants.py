@@ -12,6 +12,7 @@ from refold.conversation.events import Usage
 from refold.ray.grants import Granted, Grants, HowFar
 from refold.replay import Action, ChatEndpoint, ChatRequest
 from refold.replay.budget import Budget, Size
+from refold.replay.events import Refusal, ReplayContained
 from refold.replay.options import RunOptions
 from tests.support.chat_server import ChatServer
 
@@ -91,6 +92,21 @@ def test_what_a_lost_worker_held_is_spent_and_keeps_nobody_waiting() -> None:
 def test_what_an_ended_worker_held_was_never_sent() -> None:
     """It is free for others, who waited for it."""
     assert asyncio.run(settled(is_lost=False)).spent.tokens == 250
+
+
+def test_what_all_parts_reached_is_told_together_and_of_how_many_it_is_not_known() -> None:
+    """The same refusal is counted once; a part that was lost told nothing, which is not nothing."""
+    grants = granting()
+    assert grants.outcome()[1] is None
+    tried = Refusal("socket.connect", "127.0.0.1:9", "desk.py:4", 2)
+    for holder in ("a", "b"):
+        reached = {"model:443": 3, f"{holder}:80": 1}
+        grants.over(holder, ReplayContained("", ["model:443"], reached, [tried], {"look": 1}))
+    grants.lost("c")
+    (refused,) = (told := grants.outcome()[1] or ReplayContained("")).refused
+    assert (refused.where, refused.times) == ("desk.py:4", 4)
+    assert (told.allowed, told.live, told.lost) == (["model:443"], {"look": 2}, 1)
+    assert told.connections == {"a:80": 1, "b:80": 1, "model:443": 6}
 
 
 def test_how_far_a_lost_worker_was_is_not_forgotten() -> None:
