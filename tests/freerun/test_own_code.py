@@ -240,6 +240,25 @@ def test_what_it_does_itself_is_told() -> None:
     assert "not by an API of OpenAI's" in failing(anthropic)
 
 
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_an_id_that_is_used_again_gives_each_call_its_own_result(*, has_ids: bool) -> None:
+    """Some models call ``call_0`` in every turn: the first is told what the first gave."""
+    again = [
+        *TALK[1:5],
+        {"role": "user", "content": "And B2?"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function",
+         "function": {"name": "lookup", "arguments": '{"id": "B2"}'}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": '{"gate": 5}'},
+    ]  # fmt: skip
+    rerun = Rerun(ChatRequest(messages=again, at="call-1@9"))
+    own_id = "c1" if has_ids else None
+    told = [rerun.tool("lookup", {"id": id}, own_id) for id in ("B1", "B2")]
+    assert told == ['{"gate": 4}', '{"gate": 5}']
+    if not has_ids:
+        other = Rerun(ChatRequest(messages=again, at="call-1@9"))
+        assert other.tool("lookup", {"id": "B2"}, None) == '{"gate": 5}'
+
+
 def test_code_that_leaves_the_program_ends_its_own_run_alone() -> None:
     """The process is not that of the code."""
     assert "SystemExit" in failing(lambda _: sys.exit(3))

@@ -315,6 +315,24 @@ def test_a_live_read_is_run_on_a_miss_alone_and_marked() -> None:
     assert seen == [SATURDAY, {"day": "Sunday"}]
 
 
+def test_a_live_read_may_be_async() -> None:
+    """What it comes to is told, not that it is to be awaited."""
+
+    async def look(day: str) -> str:
+        return f"free on {day}"
+
+    policies: Any = {"otherwise": {"look": LiveRead(look)}, "effects": {"look": "read"}}
+    own = world([Asked("look", FRIDAY, "ten")], **policies)
+    assert own.answer(call("look", SATURDAY)) == ToolOutput("free on Saturday", source="live")
+
+
+def test_a_call_that_is_on_record_without_its_result_is_told_as_that() -> None:
+    """It was not asked more often than then: nobody knows what it gave."""
+    missed = world([Asked("look", FRIDAY)]).answer(call("look", FRIDAY))
+    assert isinstance(missed, Missed)
+    assert "on record at call-1@1, but not what it gave" in missed.why
+
+
 SIMULATED: dict[str, Any] = {
     "effects": {"look": "read", "book": "write"},
     "otherwise": dict.fromkeys(("look", "book"), Simulated(Till)),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any
 
 from refold.conversation import events
@@ -134,12 +136,16 @@ class RecordedWorld:
         key = self._key(call, is_exact=False)
         same = [one for one in self._recordings if one.normal == key]
         left = [one for one in same if not one.is_asked]
+        untold = [one for one in left if one.result_at is None]
+        told = [one for one in left if one.result_at is not None]
         others = [one for one in self._recordings if one.call.name == call.name]
         if cause == "changed":
             why = (
-                f"{named} is on record at {left[0].at}, but after other writes than have been done "
+                f"{named} is on record at {told[0].at}, but after other writes than have been done "
                 "now, so that it may give something else"
             )
+        elif untold:
+            why = f"{named} is on record at {untold[0].at}, but not what it gave"
         elif same:
             why = f"{named} is asked more often than the {len(same)} times that are on record"
         elif others:
@@ -251,9 +257,15 @@ def _live(call: Call, policy: LiveRead) -> ToolOutput:
     try:
         with let_out(call.name):
             result = policy.run(**given) if isinstance(given, dict) else policy.run(given)
+            if isawaitable(result):
+                result = asyncio.run(_awaited(result))
     except Exception as error:  # The tool's own failure is what the agent is told.
         return ToolOutput(error_text(error), is_error=True, source="live")
     return ToolOutput(told_text(json_value(result)), source="live")
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
 
 
 def _advice(tool: str, effect: events.Effect) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import cache, partial, wraps
 from inspect import isawaitable
 from types import ModuleType
@@ -47,6 +48,14 @@ class RunOutcome(NamedTuple):
     refused: str = ""
 
 
+@dataclass(eq=False)
+class _KnownCall:
+    """A call of the model, and what its tool gave as far as that is known."""
+
+    call: Message
+    result: str | None = None
+
+
 class Rerun:
     """One run of code through a conversation as far as it is known, in OpenAI's chat messages."""
 
@@ -54,13 +63,7 @@ class Rerun:
         self._request = request
         self._came: RunOutcome | None = None
         self._answers: deque[Message] = deque()
-        talk = request.messages
-        self._calls = [call for message in talk for call in message.get("tool_calls") or ()]
-        self._results = {
-            message.get("tool_call_id"): str(message.get("content") or "")
-            for message in talk
-            if message.get("role") == "tool"
-        }
+        self._calls = [*_known_calls(request.messages)]
 
     def run(self, begin: Callable[[], TurnTaker]) -> RunOutcome:
         """What the code comes to, which is begun anew; blocks, but waits for nothing outside."""
@@ -120,29 +123,47 @@ class Rerun:
 
     def tool(self, name: str, arguments: Any, call_id: str | None) -> str:
         """What a tool gave to a call of the model; each call once where it has no id here."""
-        call_id = self._called(name, arguments) if call_id is None else call_id
-        if call_id not in self._results:
+        found = self._called(name, arguments) if call_id is None else self._by_id(call_id)
+        if found is None or found.result is None:
             self.leave(
                 f"the code ran {name} by itself: no answer of its model called it with these "
                 "arguments, so that what it gives is not known"
             )
-        return self._results[call_id]
+        return found.result
 
-    def _called(self, name: str, arguments: Any) -> str | None:
+    def _called(self, name: str, arguments: Any) -> _KnownCall | None:
         given = exact_arguments(json_text(arguments))
-        for call in self._calls:
-            function = call.get("function") or {}
+        for known in self._calls:
+            function = known.call.get("function") or {}
             said = exact_arguments(function.get("arguments") or "{}")
             is_so = isinstance(said, dict) and isinstance(given, dict)
             if is_so and function.get("name") == name and said.items() <= given.items():
-                self._calls.remove(call)
-                return str(call.get("id"))
+                self._calls.remove(known)
+                return known
         return None
+
+    def _by_id(self, call_id: str) -> _KnownCall | None:
+        """The next call of an id, which an agent may use again; the last as often as it is run."""
+        those = [known for known in self._calls if known.call.get("id") == call_id]
+        if len(those) > 1:
+            self._calls.remove(those[0])
+        return those[0] if those else None
 
     def leave(self, refused: str = "", *, asked: ChatRequest | None = None) -> NoReturn:
         """Leave the code for good; only the first reason counts."""
         self._came = self._came or RunOutcome(asked, refused=refused)
         raise LeftError
+
+
+def _known_calls(talk: Sequence[Message]) -> Iterator[_KnownCall]:
+    """The calls of a talk in order, each with the result that came next for its id."""
+    waiting: dict[Any, _KnownCall] = {}
+    for message in talk:
+        for call in message.get("tool_calls") or ():
+            waiting[call.get("id")] = known = _KnownCall(call)
+            yield known
+        if message.get("role") == "tool" and (of := waiting.get(message.get("tool_call_id"))):
+            of.result = str(message.get("content") or "")
 
 
 def turns_of(talk: Sequence[Message]) -> list[tuple[str, list[Message]]]:
