@@ -424,3 +424,20 @@ def test_who_speaks_before_it_calls_has_not_handed_over(
     assert course.same == (not diverged)
     again = replay(store, ["call-9"], VARIANT, scripted(script), mode=FreeRun())
     assert (again.kept, again.requests) == (6, 0)
+
+
+def test_a_run_that_goes_on_with_what_was_begun_says_what_it_reached(store: refold.Store) -> None:
+    """The plan's last event is of it too: nobody has to take the first run's word for both."""
+    good, asked = scripted(AS_RECORDED), list[int]()
+
+    def fails_once(request: ChatRequest) -> Any:
+        asked.append(len(request.messages))
+        if len(asked) == 3:
+            raise ModelFailure("down", kind="error")
+        return good(request)
+
+    first, second = (walked(store, fails_once) for _ in range(2))
+    assert first.variant_id == second.variant_id
+    plan = [one.type for one in store.read(f"replay~plan-{first.variant_id}")]
+    assert plan.count("replay.contained") == 2
+    assert plan[-1] == "replay.contained"
