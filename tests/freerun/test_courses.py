@@ -441,3 +441,15 @@ def test_a_run_that_goes_on_with_what_was_begun_says_what_it_reached(store: refo
     plan = [one.type for one in store.read(f"replay~plan-{first.variant_id}")]
     assert plan.count("replay.contained") == 2
     assert plan[-1] == "replay.contained"
+
+
+def test_a_run_that_got_no_answer_at_all_has_its_plan(store: refold.Store) -> None:
+    """What failed stands on a branch, and what was set out to do, and reached, beside it."""
+
+    def away(_: ChatRequest) -> Any:
+        raise ModelFailure("down", kind="error")
+
+    compared = walked(store, away)
+    assert compared.figures.accounting.failed == 1
+    plan = [one.type for one in store.read(f"replay~plan-{compared.variant_id}")]
+    assert plan == ["replay.planned", "replay.contained"]

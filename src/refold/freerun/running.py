@@ -164,7 +164,12 @@ class FreeRunning(RunningReplay):
             raise Conflict(stream=branch, expected=NO_EVENTS, actual=own[-1].version)
         walk.take(own)
 
+    def _put_plan(self) -> None:
+        with self._planning:
+            self._keep_plan()
+
     def _put_beginning(self, task: Task) -> None:
+        self._put_plan()
         for outcome in self.store.append_many(task.journal.beginning(task)):
             if isinstance(outcome, RefoldError) and outcome.code != "key_reused":
                 raise outcome
@@ -203,8 +208,7 @@ class FreeRunning(RunningReplay):
     def _store(self, task: Task, walk: CourseWalk, events: Sequence[object]) -> None:
         """Put the next step on the branch, once, and go on with what is there."""
         branch = task.journal.branch(task.stream)
-        with self._planning:  # Also of a run that goes on with what another began.
-            self._keep_plan()
+        self._put_plan()  # Also of a run that goes on with what another began.
         if walk.version == NO_EVENTS:
             self._begin(task, walk)
         self.store.append(
