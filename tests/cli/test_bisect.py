@@ -92,6 +92,19 @@ def test_the_same_conversations_are_asked_with_each_prompt_and_answers_are_kept(
 
 
 @pytest.mark.usefixtures("desk")
+def test_where_nobody_answers_nothing_is_told(run: Refold, tmp_path: Path) -> None:
+    """Not that it is not so: the reason stands there, and the exit code is its own."""
+    (tmp_path / "p1.md").write_text("P1")
+    with serving(lambda _: (404, b'{"error": {"message": "no such model"}}')) as service:
+        asked = ("bisect", "call-0", "--prompt", "p1.md", *REFUND, "--base-url", service.url)
+        found = run(*asked)
+    assert found.code == 4
+    assert "nothing can be told of any" in found.out
+    assert "prompt 1: 1 decision without an answer" in found.err
+    assert "no such model" in found.err
+
+
+@pytest.mark.usefixtures("desk")
 def test_after_an_interruption_another_check_asks_for_what_is_missing_alone(
     run: Refold, tmp_path: Path
 ) -> None:
@@ -189,7 +202,7 @@ def test_a_bound_in_dollars_is_kept_by_the_prices_that_are_given(run: Refold) ->
     ("given", "said"),
     [
         (["call-1"], "--holds CHECK, or --fails CHECK"),
-        (["call-1", *REFUND, "--holds", "ended=done"], "--holds CHECK, or --fails CHECK"),
+        (["call-1", *REFUND, "--holds", "ended=done"], "two searches: give one of them"),
         ([*REFUND], "name one stream"),
         (["call-1", "call-2", *REFUND], "name one stream"),
         (["call-1", "--fails", "never_say=x"], "never_says"),

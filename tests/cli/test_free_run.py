@@ -80,7 +80,17 @@ def test_what_a_model_proposed_is_kept_where_it_fails_at_the_next(run: Refold, c
     with serving(says("I cannot tell.")) as at:
         done = run("goals", call, "--propose", "openai:m", "--base-url", at.url)
     assert done.code == 3
+    assert f"no goal of {call} as JSON" in done.err
     assert "try again, or another model" in done.err
+
+
+def test_who_speaks_is_rules_or_a_model(run: Refold, call: str) -> None:
+    """Anything else is refused with the option, and with both ways to write it."""
+    for given in ("rule", "openai:"):
+        asked = ("replay", call, "--mode", "free-run", "--base-url", "http://127.0.0.1:9/v1")
+        refused = run(*asked, "--user", given)
+        assert refused.code == 2
+        assert "'--user': write rules or openai:" in refused.err
 
 
 def test_a_metric_of_courses_is_refused_before_decisions_are_asked(run: Refold, call: str) -> None:
@@ -99,3 +109,14 @@ def test_what_is_conditional_has_not_failed(run: Refold, call: str) -> None:
         run("replay", call, "--mode", "free-run", "--base-url", at.url)
     assert run("compare", "--fail-on", "failed").code == 0
     assert run("compare", "--fail-on", "different").code == 1
+
+
+def test_a_course_that_was_cut_off_is_told_and_gone_on_with(run: Refold, call: str) -> None:
+    """Who plays the user is away: nothing of the rates is missing, and yet it is not over."""
+    with serving(says("Yes.")) as at, serving(lambda _: (400, b'{"error": {}}')) as away:
+        asked = ("replay", call, "--mode", "free-run", "--base-url", at.url)
+        assert run(*asked, "--user", "openai:u", "--user-url", away.url).code != 0
+    assert "1 stopped in the midst: the same replay goes on" in run("compare").out
+    assert "1 conversation stopped in the midst" in run("replays").out
+    run("compare", "--report", "out.html")
+    assert "1 stopped in the midst" in Path("out.html").read_text()

@@ -21,6 +21,7 @@ from refold.freerun import FreeRun
 from refold.freerun.goals import ask_goal, goal_in, goal_of, state_goal
 from refold.freerun.user import STOP, HeardLine, checked, rule_user
 from refold.replay import Action, ChatEndpoint, ChatRequest, ModelFailure, Variant, compare, replay
+from refold.replay.replays import replays
 from refold.replay.requests import Asker
 from tests.freerun.courses import (
     AS_RECORDED,
@@ -249,7 +250,17 @@ def test_a_simulated_user_who_says_nothing_has_ended() -> None:
 
 
 def test_a_simulated_user_who_fails_stops_one_conversation() -> None:
-    """The others go on; it is no fault of the candidate's, and the next run goes on with it."""
+    """The others go on; it is no fault of the candidate's, and the next run goes on with it.
+
+    Until then it is said that one has not come to its end; what it came to is kept.
+    """
+
+    def unfinished() -> list[int]:
+        course = compare(store, streams, mode.stamped(VARIANT)).figures.course
+        (found,) = replays(store)
+        assert course is not None
+        return [course.unfinished, found.run(store, 0).unfinished]
+
     failing = [True]
 
     def user(request: ChatRequest) -> Action:
@@ -266,7 +277,10 @@ def test_a_simulated_user_who_fails_stops_one_conversation() -> None:
         assert [one.error for one in said.failures] == [
             "error: the simulated user gave no answer: maximum context length is 8"
         ]
-        assert replay(store, streams, VARIANT, candidate, mode=mode).failed == 0
+        assert unfinished() == [1, 1]
+        again = replay(store, streams, VARIANT, candidate, mode=mode)
+        assert (again.kept, again.answered, again.failed) == (13, 1, 0)
+        assert unfinished() == [0, 0]
         course = compare(store, streams, mode.stamped(VARIANT)).figures.course
     assert course is not None
     assert (course.comparable, course.diverged, course.conditional) == (0, {"other_calls": 2}, 12)

@@ -228,6 +228,14 @@ class TestMissing:
         )
         assert "known of no item" in verdict.plain
 
+    def test_what_an_answer_took_is_not_asked_for_again(self) -> None:
+        """The answers may be there, and not tell their cost: the advice would change nothing."""
+        costs = constant(0.01)
+        told = [Observation(o.item, o.cluster, o.value if n else None) for n, o in enumerate(costs)]
+        verdict = judge(COST, told, costs)
+        assert "1 of 2,000 items do not tell it on both sides." in verdict.plain
+        assert "ask them again" not in verdict.plain
+
     def test_what_only_the_candidate_has_is_its_own_value(self) -> None:
         """A threshold asks for no control; there is no difference, and no answer."""
         for control in ([], constant(None)):

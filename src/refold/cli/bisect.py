@@ -87,7 +87,7 @@ def bisect_command(
     Over prompts and versions it must be so of --share of the recorded conversations under each.
     With --prompt the same conversations are asked again with each prompt that is looked at, as
     `refold replay` does, and answers are kept: the same command goes on where it was stopped.
-    Exits with 1 where it is not so at the end.
+    Exits with 1 where it is not so at the end, with 4 where nothing can be told of any.
 
         refold bisect call-42 --fails never_says=refund
         refold bisect --over prompts --agent desk --fails kept_promises
@@ -97,7 +97,9 @@ def bisect_command(
     from refold.replay.checks.reading import read_check
 
     if (holds is None) == (fails is None):
-        raise UsageError("say what is looked for: --holds CHECK, or --fails CHECK")
+        both = "--holds and --fails are two searches: give one of them"
+        none = "say what is looked for: --holds CHECK, or --fails CHECK"
+        raise UsageError(none if holds is None else both)
     check = read_check(holds or fails or "")
     if check.metric.unit != "share":
         raise UsageError(
@@ -224,6 +226,9 @@ def _over_asked(
                 ran = replay(store, streams, asked, candidate, progress=progress, **how)
             if ran.stopped:
                 raise UsageError(f"stopped: {ran.stopped}; the same command asks for the rest")
+            if ran.failed:
+                said = f"{counted(ran.failed, 'decision')} without an answer"
+                output.note(f"{place.name}: {said}: {clean(ran.failures[0].error)}")
             return shared_asked(store, streams, asked, sought.check, holds=sought.holds)
 
         return _told(places, looked, sought)
@@ -232,6 +237,7 @@ def _over_asked(
 def _told(places: Sequence[Suspect], looked: Callable[[Suspect], Shared], sought: Sought) -> int:
     """Halve the places, and tell which it was."""
     from refold.replay.bisection import bisect
+    from refold.replay.gate import INCONCLUSIVE
 
     seen: dict[int, Shared] = {}
 
@@ -243,6 +249,8 @@ def _told(places: Sequence[Suspect], looked: Callable[[Suspect], Shared], sought
 
     found = bisect(len(places), holds)
     output.show(_said(places, found, seen, sought), _lines(places, found, sought))
+    if found.first is None and found.before < 0:
+        return INCONCLUSIVE
     return FINDING if found.first is None else FINE
 
 
@@ -262,6 +270,9 @@ def _said(
 
 
 def _lines(places: Sequence[Suspect], found: Bisected, sought: Sought) -> Iterator[str]:
+    if found.first is None and found.before < 0:
+        yield f"nothing can be told of any of the {len(places)}: {clean(str(sought))} is not known"
+        return
     if found.first is None:
         yield f"{clean(str(sought))} of less than {sought.share:g} with the last that can be told"
         return

@@ -62,11 +62,12 @@ def _looks_like_a_file(given: str) -> bool:
     return "/" in line and not line.endswith(_SENTENCE_ENDINGS)
 
 
-def model_name(given: str) -> str:
-    """The name of ``openai:NAME``."""
+def model_name(given: str, *, of: str | None = None) -> str:
+    """The name of ``openai:NAME``, the value of an option ``of`` which takes ``rules`` too."""
     name = given.removeprefix(_PREFIX)
     if name in ("", given):
-        raise click.BadParameter(f"write {_PREFIX}{name or 'NAME'}")
+        rules, hint = ("", None) if of is None else ("rules or ", f"'{of}'")
+        raise click.BadParameter(f"write {rules}{_PREFIX}{name or 'NAME'}", param_hint=hint)
     return name
 
 

@@ -45,9 +45,10 @@ def free_run_of(mode: str, options: dict[str, Any], base_url: str) -> FreeRun | 
     if said["user"] in (None, RULES):
         no_effect("without --user openai:NAME", "user_url")
         return FreeRun(tools=policies, user=said["user"], allow=said["allow"])
+    model = endpoint.model_name(said["user"], of="--user")
     if file := ignored("user-url"):
         raise UsageError(f"{file} names who speaks: say so yourself, with --user-url or --config")
     url, of = (said["user_url"], "user_url") if said["user_url"] else (base_url, "base_url")
     user = endpoint.endpoint(url, of=of, key=KEY)
-    user.model = endpoint.model_name(said["user"])
+    user.model = model
     return FreeRun(tools=policies, user=user, allow=said["allow"])

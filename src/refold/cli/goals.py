@@ -63,7 +63,7 @@ def goals_command(
     asked: Any = None
     if propose != BY_RULES:
         asked = endpoint.endpoint(base_url)
-        asked.model = endpoint.model_name(propose)
+        asked.model = endpoint.model_name(propose, of="--propose")
     to = "" if asked is None else asked.url
     with opened(url, mode="write" if is_stated else "read", destination=to) as store:
         # Each at once: what a model was paid for is not lost where it fails at a later one.

@@ -46,6 +46,9 @@ def _line(run: ReplayRun) -> str:
     label = f"  ({run.label})" if run.label else ""
     left = f"; {rest}" if (rest := unanswered(run)) else ""
     apart = {"conditional": run.conditional, "excluded": run.excluded}
+    left += f"; {counted(run.unfinished, 'conversation')} stopped in the midst" * bool(
+        run.unfinished
+    )
     more = "".join(f", {count:,} {what}" for what, count in apart.items() if count)
     mode = "" if run.mode == NEXT_STEP else f"  {run.mode}"
     changed = "; ".join(_changed(*change) for change in run.changes.items()) or "nothing changed"

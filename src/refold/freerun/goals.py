@@ -94,7 +94,8 @@ def ask_goal(history: Iterable[Recorded], candidate: Candidate, *, by: str) -> G
     It is not told what is redacted or erased. :class:`~refold.errors.UsageError` where what was
     said is withheld from who reads, or nothing of the user's is left.
     """
-    said = "\n".join(f"{one.role}: {one.text}" for one in _heard(history))
+    events = list(history)
+    said = "\n".join(f"{one.role}: {one.text}" for one in _heard(events))
     messages = [{"role": "system", "content": ASKED}, {"role": "user", "content": said}]
     model = getattr(candidate, "model", None)
     answered = candidate(ChatRequest(messages=messages, model=model))
@@ -104,7 +105,7 @@ def ask_goal(history: Iterable[Recorded], candidate: Candidate, *, by: str) -> G
     try:
         goal = msgspec.json.decode(text, type=GoalStated, strict=False)
     except msgspec.DecodeError as error:
-        why = f"{by} gave no goal as JSON: {error}: {text[:200]!r}"
+        why = f"{by} gave no goal of {events[0].stream} as JSON: {error}: {text[:200]!r}"
         raise ModelFailure(f"{why}; try again, or another model", kind="garbage") from error
     return msgspec.structs.replace(goal, by=by)
 

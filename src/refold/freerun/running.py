@@ -32,7 +32,7 @@ from refold.replay.course import Reason, record_of
 from refold.replay.decision import Action, Decision, decisions, priced, total_usage
 from refold.replay.faults import fault_in
 from refold.replay.journal import ORIGIN, Left, Task, key_of
-from refold.replay.placing import placed, went
+from refold.replay.placing import PlacedDecision, is_come_to, placed, went
 from refold.replay.request import RequestMaker, configured_by
 from refold.replay.requests import Asker, Outcome
 from refold.replay.running import RunningReplay
@@ -44,8 +44,12 @@ OTHERS_FIRST_MAX: Final = 100
 
 @dataclass
 class WalkSpent:
-    """What the answers of a walk took in this run, the simulated user's too."""
+    """What the answers of a walk took in this run, the simulated user's too.
 
+    ``kept`` are the decisions that it had come to before this run.
+    """
+
+    kept: int
     attempts: int = 0
     usages: list[Usage] = field(default_factory=list)
     costs: list[Decimal] = field(default_factory=list)
@@ -130,7 +134,10 @@ class FreeRunning(RunningReplay):
 
     async def _ask(self, asker: Asker, task: Task) -> Outcome:
         """Walk a conversation to its end, each step stored before the next is asked."""
-        _, spent = self._spent.setdefault(id(task), (task, WalkSpent()))
+        if id(task) not in self._spent:
+            kept = sum(map(is_come_to, await on_thread(partial(self._placed, task))))
+            self._spent[id(task)] = task, WalkSpent(kept)
+        _, spent = self._spent[id(task)]
         spent.attempts = 0  # Those of an earlier try are counted with its failure.
         for _ in range(OTHERS_FIRST_MAX):
             walk = await on_thread(partial(self._begun, task))
@@ -263,11 +270,12 @@ class FreeRunning(RunningReplay):
         self._leases.give_back([branch])
         _, spent = self._spent.pop(id(task))
         part = spent.added_to(self.parts[task.place].adding(at, outcome))
-        others = count - 1 - got
+        kept, others = min(spent.kept, count - 1), count - 1 - got
+        part = replace(part, kept=part.kept + kept)
         self.parts[task.place] = (
-            replace(part, failed=part.failed + others, answered=part.answered + got)
+            replace(part, failed=part.failed + others, answered=part.answered + got - kept)
             if outcome.failure
-            else replace(part, answered=part.answered + others)
+            else replace(part, answered=part.answered + others - kept)
         )
         self._tell()
 
@@ -277,9 +285,13 @@ class FreeRunning(RunningReplay):
         self._put_beginning(task)
         noted = {"origin": ORIGIN, "replay": {"turn": went(self.store.read(branch)).turn}}
         self.store.append(branch, [failed], metadata=noted)
-        history = list(self.store.read(task.stream, to_version=self.versions[task.stream]))
-        turns = record_of(history, decisions(history)).turns
-        every = placed(turns, went(self.store.read(branch)))
-        got = sum(one.standing not in ("failed", "missing") for one in every)
+        every = self._placed(task)
+        got = sum(map(is_come_to, every))
         at = next((one.decision.at for one in every if one.standing == "failed"), task.decision.at)
         return min(got, len(every) - 1), at
+
+    def _placed(self, task: Task) -> list[PlacedDecision]:
+        """What every decision of a conversation is to what is on its branch."""
+        history = list(self.store.read(task.stream, to_version=self.versions[task.stream]))
+        turns = record_of(history, decisions(history)).turns
+        return placed(turns, went(task.journal.read(task.stream)))

@@ -127,6 +127,7 @@ class Led(msgspec.Struct, frozen=True):
 
     ``answers`` it gave in all, of which ``conditional`` after that. ``tools`` counts what its tools
     gave by where that is from, ``simulator_faults`` what was wrong with who played the user.
+    ``is_unfinished`` where it was begun and stopped before its end.
     """
 
     parted: str | None
@@ -136,6 +137,7 @@ class Led(msgspec.Struct, frozen=True):
     tools: dict[str, int]
     simulated: int
     simulator_faults: dict[str, int]
+    is_unfinished: bool = False
 
 
 class Parted(NamedTuple):

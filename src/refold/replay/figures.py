@@ -220,7 +220,7 @@ class Tally:
         self._begun.append(conversation.is_begun)
         if (led := conversation.led) is not None:
             self._course = self._course or CourseTally()
-            self._course.add(standings(conversation))
+            self._course.add(standings(conversation), is_unfinished=led.is_unfinished)
             self._simulated += led.simulated
             self._simulator_faults.update(led.simulator_faults)
         stream, is_first = conversation.stream, conversation.stream not in self._streams

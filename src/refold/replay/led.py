@@ -113,6 +113,7 @@ def _led(events: Sequence[Recorded], branch: str, course: Went) -> Led:
         tools=dict(sorted(tools.items())),
         simulated=simulated,
         simulator_faults=dict(sorted(faults.items())),
+        is_unfinished=course.is_unfinished,
     )
 
 

@@ -41,6 +41,11 @@ class PlacedDecision(NamedTuple):
     why: str = ""
 
 
+def is_come_to(one: PlacedDecision) -> bool:
+    """Whether a course is past a decision, or knows by now what that is to it."""
+    return one.standing not in ("failed", "missing")
+
+
 class Went(NamedTuple):
     """What a branch tells of a course: answers by turn, and how it ended."""
 
@@ -49,6 +54,11 @@ class Went(NamedTuple):
     is_over: bool
     failure: Recorded | None
     turn: int
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it was begun, and stopped before its end."""
+        return bool(self.answers) and not self.is_over
 
 
 def went(branch: Iterable[Recorded]) -> Went:
@@ -192,7 +202,8 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     """What became of every recorded decision: the parts add up to ``decisions``.
 
     ``diverged`` and ``excluded`` are by reason. ``same`` conversations went to their end as
-    recorded, of ``conversations`` (samples count each).
+    recorded, of ``conversations`` (samples count each); ``unfinished`` were begun, and stopped
+    before their end.
     """
 
     conversations: int
@@ -202,6 +213,7 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     conditional: int
     excluded: dict[str, int]
     same: int
+    unfinished: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -215,11 +227,12 @@ class CourseTally:
 
     def __init__(self) -> None:
         self._standings: Counter[tuple[str, str]] = Counter()
-        self._conversations = self._same = 0
+        self._conversations = self._same = self._unfinished = 0
 
-    def add(self, standings: Sequence[tuple[str, str]]) -> None:
+    def add(self, standings: Sequence[tuple[str, str]], *, is_unfinished: bool = False) -> None:
         """One more conversation: each of its decisions as a standing and why that is."""
         self._conversations += 1
+        self._unfinished += is_unfinished
         self._same += {standing for standing, _ in standings} == {"comparable"}
         self._standings.update(standings)
 
@@ -239,4 +252,5 @@ class CourseTally:
             conditional=sum(of("conditional").values()),
             excluded=of("excluded"),
             same=self._same,
+            unfinished=self._unfinished,
         )

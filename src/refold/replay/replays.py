@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,6 @@ from msgspec.structs import asdict
 from refold.core.clock import rfc3339
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
-from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
@@ -24,7 +23,7 @@ from refold.replay.events import Role
 from refold.replay.faults import fault_in
 from refold.replay.hidden import GONE, Hidden
 from refold.replay.journal import StoredAnswer, answers
-from refold.replay.placing import placed, went
+from refold.replay.placing import Went, placed, went
 from refold.replay.plan import ReplayPlan, ToAsk, plan_of, plans, to_ask
 from refold.replay.variant import NEXT_STEP, Variant, branch_name
 
@@ -36,7 +35,8 @@ class ReplayRun(Accounting, frozen=True, kw_only=True):
     """One sample of a variant: when it ran, and what came of the decisions.
 
     ``changes`` is what the variant says but its label: empty where the recorded agent was asked
-    again. ``first_at`` is empty where nothing was asked yet.
+    again. ``first_at`` is empty where nothing was asked yet. ``unfinished`` conversations of a free
+    run stopped before their end.
     """
 
     variant: str
@@ -48,18 +48,21 @@ class ReplayRun(Accounting, frozen=True, kw_only=True):
     last_at: str
     conversations: int
     streams: list[str]
+    unfinished: int = 0
 
 
 class Reckoned(NamedTuple):
     """What a replay of one conversation came to when stream and branch went ``at`` these versions.
 
     ``outcomes`` are how many decisions there are, answered, failed and after the plan, ``moments``
-    when its first event was recorded and its last, where there is one.
+    when its first event was recorded and its last, where there is one; ``is_unfinished`` where its
+    course was cut off.
     """
 
     at: tuple[int, int, int | None]
     outcomes: DecisionOutcomes
     moments: list[int]
+    is_unfinished: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class Replay:
             last_at=rfc3339(max(moments)) if moments else "",
             conversations=len(streams),
             streams=streams,
+            unfinished=sum(one.is_unfinished for one in begun),
             **asdict(found),
         )
 
@@ -205,15 +209,15 @@ def _reckoned(
     ends = [min(moments), max(moments)] if moments else []
     is_course = plan is not None and plan.variant.made != NEXT_STEP
     if is_course:
-        return Reckoned(at, _of_course(asked, events), ends)
+        course = went(events)
+        return Reckoned(at, _of_course(asked, course), ends, course.is_unfinished)
     known = Hidden(store).answers(asked.history, asked.decisions, answers(events))
     counted = _outcomes(asked, known)
     return Reckoned(at, counted, ends)
 
 
-def _of_course(asked: ToAsk, events: Sequence[Recorded]) -> DecisionOutcomes:
+def _of_course(asked: ToAsk, course: Went) -> DecisionOutcomes:
     """How many decisions a course came to, and what became of the others."""
-    course = went(events)
     every = placed(record_of(asked.history, asked.decisions).turns, course)
     count = Counter(one.standing for one in every)
     later = len(asked.later)

@@ -14,6 +14,9 @@ CHANGED: Final = "changed more than noise"
 ONE_OF_MANY: Final = (
     "By itself that would be a difference; of several metrics, chance makes one look so. "
 )
+TOOK: Final = ("USD", "ms", "tokens")
+"""The units of what an answer took."""
+NOT_TOLD: Final = " do not tell it on both sides."
 NOTHING: Final = "–"
 """What stands where nothing is known."""
 
@@ -201,7 +204,9 @@ def _missing_phrases(verdict: Verdict) -> list[Worded]:
     if not verdict.missing:
         return [Worded(told)]
     count = Worded(f"{verdict.missing:,} of {verdict.items:,} items", "missing")
-    return [Worded(f"{told} ".lstrip()), count, Worded(" lack an answer: ask them again.")]
+    # What an answer took may be unknown where there is one: asking again would not tell it.
+    lack = " lack an answer: ask them again." if verdict.metric.unit not in TOOK else NOT_TOLD
+    return [Worded(f"{told} ".lstrip()), count, Worded(lack)]
 
 
 def _allowed(verdict: Verdict) -> str:
