@@ -39,6 +39,8 @@ def test_the_demo_tells_everything_and_writes_its_report(run: Refold, tmp_path: 
     assert sorted(line["label"] for line in free) == [AT_ONCE, NO_TIME]
     for line in free:
         asked = ["compare", "--db", "refold-demo.db", "--variant", line["variant"], "--json"]
+        named = f"--variant {line['variant']} --primary same_course --margin 25pt"
+        assert f"where it led: refold compare {named} --db refold-demo.db\n" in first.out
         (told,) = run(*asked, "--primary", "same_course", "--margin", "25pt").lines
         primary = told["verdicts"]["primary"]
         assert primary["answer"] == (

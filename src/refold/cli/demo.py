@@ -87,7 +87,7 @@ def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
     gate = f"refold compare {named} --primary same_calls --fail-on changed{db}"
     verdicts = result.comparison.verdicts
     yield "Would you ship the shorter prompt?", [verdicts.ship, verdicts.primary.plain]
-    yield "Let go on with their own answers", _led(result)
+    yield "Let go on with their own answers", _led(result, db)
     yield (
         "What to do next",
         [
@@ -99,13 +99,17 @@ def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
     )
 
 
-def _led(result: DemoResult) -> Iterator[str]:
+def _led(result: DemoResult, db: str) -> Iterator[str]:
     for shown in result.own_ways:
         yield shown.says
         for one in shown.comparisons:
             calls = counted(one.figures.conversations, "call")
             told = f"{one.mode}: {one.partings} of {calls} part from the record"
             yield f"  {told}. {one.verdicts.ship}"
+        led, asked = shown.comparisons[-1], shown.comparisons[-1].question
+        margin = "" if asked.margin is None else f" --margin {100 * asked.margin:g}pt"
+        how = f"--variant {led.variant_id} --primary {asked.primary}{margin}"
+        yield f"  where it led: refold compare {how}{db}"
 
 
 def _recorded(figures: CallFigures) -> str:
