@@ -45,7 +45,7 @@ def test_it_finds_the_event_and_says_how_many_it_looked_at(run: Refold, call: st
     assert first.id in run("bisect", call, "--fails", "only_tools=none").out
     never = run("bisect", call, *REFUND)
     assert never.code == 1
-    assert "nowhere at the end of call-1" in never.out
+    assert "not so at the end of call-1: check:never_says=refund fails" in never.out
 
 
 @pytest.mark.usefixtures("desk")

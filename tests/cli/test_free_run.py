@@ -47,6 +47,7 @@ def test_goals_are_proposed_edited_and_put_on_record(run: Refold, call: str) -> 
     (stated,) = run("goals", call, "--json").lines
     assert (stated["text"], stated["by"]) == ("A table at nine.", "ann")
     assert run("goals", "--from", "goals.jsonl", "--state").code == 2
+    assert "error: STREAM has no effect with --from" in run("goals", call, "--from", "x").err
 
 
 def test_goals_that_cannot_be_meant_so_are_refused_and_none_is_put_on_record(

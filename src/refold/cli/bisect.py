@@ -149,7 +149,7 @@ def _over_events(url: str, stream: str, sought: Sought) -> int:
 
     def lines() -> Iterator[str]:
         if event is None:
-            yield f"{clean(str(sought))} nowhere at the end of {clean(stream)}"
+            yield f"not so at the end of {clean(stream)}: {clean(str(sought))}"
         else:
             yield f"{clean(str(sought))} first after"
             yield from printing.event_lines([event])

@@ -54,8 +54,10 @@ class _Option(click.Option):
 def typed(ctx: click.Context, parameter: click.Parameter) -> str:
     """Where the value of an option stands: its name as the user typed it, a variable, or a file.
 
-    The first of its names where nobody said anything.
+    The first of its names where nobody said anything; what is no option by its place's name.
     """
+    if isinstance(parameter, click.Argument) and parameter.metavar:
+        return parameter.metavar.strip("[].")
     match ctx.get_parameter_source(str(parameter.name)):
         case ParameterSource.DEFAULT_MAP:
             place: str = ctx.meta[_PLACES][parameter.name]
