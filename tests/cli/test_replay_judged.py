@@ -77,6 +77,23 @@ def test_a_check_decides_in_the_run_itself(run: Refold) -> None:
     assert "Do not ship it: worse in words of an answer, at most: 3." in done.out
 
 
+def test_what_a_run_declared_decides_when_it_is_compared(run: Refold) -> None:
+    """Later, with nothing said again: what decides was chosen before the answers were there."""
+    recorded(8)
+    declared = ("--primary", "check:max_words=3", "--margin", "10pt")
+    with serving(says("No.")) as service:
+        run(*RUN, "--base-url", service.url, "--check", "max_words=3", *declared)
+    (told,) = run("compare", "--check", "max_words=3", "--json").lines
+    primary = told["verdicts"]["primary"]
+    assert (primary["metric"]["name"], primary["margin"]) == ("check:max_words=3", 0.1)
+    (other,) = run("compare", "--primary", "same_calls", "--json").lines
+    primary = other["verdicts"]["primary"]
+    assert (primary["metric"]["name"], primary["margin"]) == ("same_calls", None)
+    without = run("compare", "--json")
+    assert without.lines[0]["verdicts"]["primary"]["metric"]["name"] == "broken_answers"
+    assert "check:max_words=3 was to decide" in without.err
+
+
 @pytest.mark.parametrize(
     ("said", "level"),
     [

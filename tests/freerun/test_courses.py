@@ -102,6 +102,17 @@ def test_other_words_answers_and_orders_are_no_divergence(store: refold.Store, s
     assert compared.partings == 0
 
 
+@pytest.mark.parametrize(("cost", "known"), [(Decimal("0.01"), 7), (None, 0)])
+def test_what_needed_no_answer_took_nothing(
+    store: refold.Store, cost: Decimal | None, known: int
+) -> None:
+    """Two calls in one answer: all that the turn took is known, where the answers' is."""
+    script = [replace(each, cost=cost, latency_ms=5) for each in SAME_COURSES["another order"]]
+    figures = walked(store, scripted(script)).figures.candidate
+    assert (figures.cost, figures.cost_known) == (cost and 6 * cost, known)
+    assert figures.latency is not None and figures.latency.count == 6
+
+
 def test_what_is_read_may_be_read_earlier(store: refold.Store) -> None:
     """In a turn before, as nothing was changed since that it would have seen."""
     reads = [*called(1, "look", '{"day": "Tue"}', "m1", "4"), AgentUtterance(text="Four.")]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from refold.replay import Variant
     from refold.replay.compare import Comparison
     from refold.replay.decision import Price
+    from refold.replay.judge import Judge
     from refold.replay.recorded import RecordedComparison
     from refold.replay.replays import Replay
 
@@ -127,10 +128,10 @@ def _replayed(
         # Beside a control, only what is more than noise is different.
         words, asked = words - {DIFFERENT}, [*asked, CHANGED]
     judging = judge_of(options)
-    terms = terms_of(options, asked, judging and judging[0])
     with opened(url, mode="read" if judging is None else "write") as store:
         found = engine.replays(store)
         chosen = _chosen(found, variant_name, changed)
+        terms = _terms(store, chosen, options, asked, judging and judging[0])
         noise = None if control is None else _noise(found, control, control_sample)
         those = fitting(url, wanted, [*streams] or _conversations(store, chosen, sample, category))
         if judging is not None:
@@ -151,6 +152,30 @@ def _replayed(
         show_comparison(comparison)
     outcome = gated(gate, asked)
     return FINDING if words and _is_finding(comparison, words) else outcome
+
+
+def _terms(
+    store: Store, chosen: Replay, options: dict[str, Any], asked: list[str], judge: Judge | None
+) -> dict[str, Any]:
+    """What is asked of a comparison: what the plan declared decides, unless something else is said.
+
+    A gate for changes alone asks about calls, whatever was to decide.
+    """
+    from refold.replay.arms import Question, declared_question
+    from refold.replay.checks.reading import read_check
+    from refold.replay.plan import plan_of
+
+    declared, is_margin_said = Question(), options["margin"] is not None
+    if options["primary"] is None and set(asked) != {CHANGED}:
+        checks = [read_check(text) for text in options["checks"]]
+        declared, notes = declared_question(plan_of(store, chosen.variant.id), checks, judge)
+        options["primary"] = None if declared == Question() else declared.primary
+        for note in notes:
+            output.note(note)
+    terms = terms_of(options, asked, judge)
+    if declared.margin is None or is_margin_said:
+        return terms
+    return terms | {"question": replace(terms["question"], margin=declared.margin)}
 
 
 def _check_said(

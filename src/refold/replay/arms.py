@@ -22,6 +22,7 @@ from refold.replay.decision import Decision
 from refold.replay.journal import StoredAnswer
 from refold.replay.judge import Judge
 from refold.replay.metrics import METRICS, SAME_COURSE, Metric, Observation, observations
+from refold.replay.plan import ReplayPlan
 from refold.replay.stats import CONFIDENCE, Looks
 from refold.replay.variant import NEXT_STEP
 from refold.replay.verdict import family, judge
@@ -70,6 +71,20 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     def deciding(self) -> tuple[str, ...]:
         """The metrics that may stop a change."""
         return self.primary, *self.guardrails
+
+
+def declared_question(
+    plan: ReplayPlan | None, checks: Sequence[NamedCheck] = (), judge: Judge | None = None
+) -> tuple[Question, list[str]]:
+    """What a plan declared that is to be answered, and what of it cannot be with these checks."""
+    primary = None if plan is None else plan.terms.primary
+    if plan is None or primary is None:
+        return Question(), []
+    if primary in measured([*checks], judge, mode=plan.variant.made):
+        return Question(primary=primary, margin=plan.terms.margin), []
+    return Question(), [
+        f"{primary} was to decide, which is a check or a judge; here {PRIMARY} does"
+    ]
 
 
 def check_question(question: Question, known: Mapping[str, Metric]) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from refold.conversation.events import ModelFailed
+from refold.conversation.events import ModelFailed, Usage
 from refold.core.recorded import Recorded
 from refold.replay.actions import AS_RECORDED, Terms, compare_actions
 from refold.replay.course import EXCLUDING, Turn
@@ -127,8 +127,9 @@ def allotted(
         groups[-1 if is_last else min(place, max(len(recorded) - 2, 0))].append(answer)
     whole = "\n".join(one.action.text for one in answers if one.action.text)
     shown = [next(iter(group), answers[0]).at for group in groups]
+    nothing = _nothing([one.action for one in answers])
     return [
-        (_joined([one.action for one in group], dealt, whole), at)
+        (_joined([one.action for one in group] or [nothing], dealt, whole), at)
         for group, dealt, at in zip(groups, calls, shown, strict=True)
     ]
 
@@ -181,10 +182,20 @@ def _matched(
     return [tuple(calls) for calls in dealt]
 
 
+def _nothing(answers: Sequence[Action]) -> Action:
+    """What no answer was needed for, as one before had made its calls: it took no tokens.
+
+    That is known where what the answers took is; there is nothing whose time was taken.
+    """
+    return Action(
+        text="",
+        usage=None if None in [one.usage for one in answers] else Usage(),
+        cost=None if None in [one.cost for one in answers] else Decimal(0),
+    )
+
+
 def _joined(group: Sequence[Action], calls: tuple[Call, ...], whole: str) -> Action:
     """The actions of a group as one: words after one another, what they took added up."""
-    if not group:
-        return Action(text="" if calls else whole, calls=calls)
     costs = [one.cost for one in group]
     times = [one.latency_ms for one in group]
     return replace(

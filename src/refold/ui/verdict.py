@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple, cast
 
 from refold import Store
 from refold.errors import UsageError
-from refold.replay import Question, Variant, compare
+from refold.replay import Variant, compare
 from refold.replay.answer import Verdict
-from refold.replay.arms import PRIMARY, measured
+from refold.replay.arms import declared_question
 from refold.replay.compare import Comparison, Conversations
 from refold.replay.plan import ReplayPlan
 from refold.replay.replays import Replay, find_replay
@@ -166,7 +166,7 @@ def compared_as_planned(
     What was declared and a page cannot see (a check, a judge) is left to the command line: a page
     asks no model.
     """
-    variant, (question, notes) = replay.variant, question_of(plan)
+    variant, (question, notes) = replay.variant, declared_question(plan)
     streams = list(dict.fromkeys(name for of in replay.streams.values() for name in of))
     prices = None if plan is None else plan.terms.prices
     how: Any = {"prices": prices, "progress": tell}
@@ -198,17 +198,6 @@ def judge(
         for name in ("judged_first.html", "judged.html")
     )
     return JudgedReplay(compared, places, first, figures, ())
-
-
-def question_of(plan: ReplayPlan | None) -> tuple[Question, list[str]]:
-    """What a plan declared that is to be answered, and what of it a page cannot."""
-    primary = None if plan is None else plan.terms.primary
-    if plan is None or primary is None:
-        return Question(), []
-    if primary in measured(mode=plan.variant.made):
-        return Question(primary=primary, margin=plan.terms.margin), []
-    said = f"{primary} was to decide, which is a check or a judge; here {PRIMARY} does"
-    return Question(), [said]
 
 
 def drawn(one: Verdict) -> DrawnInterval | None:
