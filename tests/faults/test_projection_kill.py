@@ -91,6 +91,8 @@ def check_moment(url: str) -> int:
         session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         schema = parsed(url).schema
         session.execute(f"SET search_path TO {schema}".encode())
+        # Before the moment: what a name means is looked up anew by each statement.
+        session.execute("LOCK TABLE sums, kinds IN ACCESS SHARE MODE")
         ((position,),) = session.execute(
             "SELECT p.position FROM refold_progress AS p JOIN refold_projections AS c "
             "ON c.name = p.projection AND c.current = p.generation WHERE c.name = 'sums'"
